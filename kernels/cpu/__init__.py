@@ -1,0 +1,1 @@
+"""Kernels for NumPy arrays, compiled by Numba. Importing this package registers them."""

@@ -1,0 +1,421 @@
+"""Every kernel in plain NumPy. A signature here is the contract, a body the specification: clear first, fast never.
+
+Convolution is one trilinear form. With `input` zero-padded, tap (h, w) of the kernel meets a strided window of it,
+
+    T(input, weight, grad) = sum over taps of < weight[:, :, h, w] @ window(input, h, w), grad >,
+
+and the three convolution kernels are its three partial derivatives: the same loop over taps, with another operand
+missing. The missing operand's slot holds its size. So the family is closed under differentiation, and so are
+{gather2d, gather2d_input} and {avg_pool2d, avg_pool2d_input}.
+"""
+
+from itertools import product
+
+import numpy as np
+
+from .geometry import Conv2dGeometry, Pool2dGeometry, integers, same_shapes
+from .registry import Array, Indices, kernel
+
+Size = tuple
+
+
+@kernel
+def conv2d(input: Array, weight: Array, *, stride=1, padding=0, dilation=1, groups=1):
+    """Cross-correlation: output[n, k, i, j] = sum over c, h, w of weight[k, c, h, w] * input[n, c, i', j'].
+
+    i' = i * stride + h * dilation - padding, and zero outside of the input. input (N, C, H, W), weight
+    (K, C / groups, KH, KW), output (N, K, OH, OW); padding is an int, (h, w) or ((top, bottom), (left, right)).
+    """
+    geometry = Conv2dGeometry.of(
+        input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    padded, taps = _grouped_canvas(input, geometry), _by_tap(weight, groups)
+    output = np.zeros(
+        (geometry.batch, *_grouped(geometry.out_channels, groups), *geometry.output_size), input.dtype
+    )
+    for tap, window in _windows(padded, geometry):
+        output += _mix(taps[tap], window)
+    return output.reshape(geometry.full_output_size)
+
+
+@kernel
+def conv2d_input(
+    input_size: Size, weight: Array, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1
+):
+    """Gradient of conv2d by its input, which is transposed convolution. Linear in weight and in grad_output.
+
+    input_size is the full (N, C, H, W): with a stride above 1 several H lead to grad_output's OH, and any may be
+    asked for. Rows that no window reaches are zero.
+    """
+    geometry = Conv2dGeometry.of(
+        input_size,
+        weight.shape,
+        grad_output.shape,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+    )
+    padded = _grouped_canvas(np.zeros(geometry.full_input_size, weight.dtype), geometry)
+    taps, grad = _by_tap(weight, groups), _split_channels(grad_output, groups)
+    for tap, window in _windows(padded, geometry):
+        window += _mix(taps[tap].swapaxes(1, 2), grad)
+    (top, _), (left, _) = geometry.padding
+    height, width = geometry.input_size
+    grad_input = padded[..., top : top + height, left : left + width]
+    return grad_input.reshape(geometry.full_input_size)
+
+
+@kernel
+def conv2d_weight(
+    input: Array, weight_size: Size, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1
+):
+    """Gradient of conv2d by its weight, of weight_size (K, C / groups, KH, KW). Linear in input and grad_output."""
+    geometry = Conv2dGeometry.of(
+        input.shape,
+        weight_size,
+        grad_output.shape,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+    )
+    padded, grad = _grouped_canvas(input, geometry), _split_channels(grad_output, groups)
+    grad_weight = np.zeros(geometry.full_weight_size, input.dtype)
+    taps = _by_tap(grad_weight, groups)
+    for tap, window in _windows(padded, geometry):
+        taps[tap] += np.einsum("ngkij,ngcij->gkc", grad, window, optimize=True)
+    return grad_weight
+
+
+@kernel
+def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Maximum over windows: (output, indices), both (N, C, OH, OW).
+
+    indices are int64 and flat into the unpadded H * W plane. The first maximum in row-major order of the window
+    wins a tie; a NaN counts as the maximum, and the first NaN wins. padding is at most half of kernel_size.
+    """
+    geometry = Pool2dGeometry.of(
+        input.shape,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
+    height, width = geometry.input_size
+    places = np.arange(height * width).reshape(1, 1, height, width)
+    values = np.stack([window for _, window in _windows(_canvas(input, geometry, -np.inf), geometry)])
+    places = np.stack([window for _, window in _windows(_canvas(places, geometry, -1), geometry)])
+    output = values.max(axis=0)
+    is_maximum = (values == output) | (np.isnan(values) & np.isnan(output))
+    first = np.argmax(is_maximum & (places >= 0), axis=0)
+    return output, np.take_along_axis(np.broadcast_to(places, values.shape), first[None], axis=0)[0]
+
+
+@kernel
+def gather2d(input: Array, indices: Indices):
+    """output[n, c, i, j] = input[n, c].flat[indices[n, c, i, j]]. input (N, C, H, W), indices (N, C, OH, OW)."""
+    n, c, *plane = check_gather(input.shape, indices.shape)
+    _check_range(indices, np.prod(plane))
+    flat = np.take_along_axis(input.reshape(n, c, -1), indices.reshape(n, c, -1), axis=2)
+    return flat.reshape(indices.shape)
+
+
+@kernel
+def gather2d_input(input_size: Size, indices: Indices, grad_output: Array):
+    """Adjoint of gather2d: zeros of input_size (N, C, H, W), to which grad_output is added at indices."""
+    n, c, *plane = check_gather(input_size, indices.shape)
+    same_shapes(indices=indices.shape, grad_output=grad_output.shape)
+    _check_range(indices, np.prod(plane))
+    grad_input = np.zeros((n * c, plane[0] * plane[1]), grad_output.dtype)
+    rows = np.arange(n * c)[:, None]
+    np.add.at(grad_input, (rows, indices.reshape(n * c, -1)), grad_output.reshape(n * c, -1))
+    return grad_input.reshape(n, c, *plane)
+
+
+@kernel
+def avg_pool2d(
+    input: Array,
+    *,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
+    """Sum over windows, divided by the number of their elements (padding counted or not), or by divisor_override."""
+    geometry = Pool2dGeometry.of(
+        input.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
+    )
+    divisor = pool_divisor(geometry, count_include_pad, divisor_override, input.dtype)
+    total = np.zeros(geometry.full_output_size, input.dtype)
+    for _, window in _windows(_canvas(input, geometry), geometry):
+        total += window
+    return total / divisor
+
+
+@kernel
+def avg_pool2d_input(
+    input_size: Size,
+    grad_output: Array,
+    *,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
+    """Gradient of avg_pool2d by its input, of input_size (N, C, H, W). Linear in grad_output."""
+    geometry = Pool2dGeometry.of(
+        input_size,
+        grad_output.shape,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        ceil_mode=ceil_mode,
+    )
+    share = grad_output / pool_divisor(geometry, count_include_pad, divisor_override, grad_output.dtype)
+    canvas = _canvas(np.zeros(geometry.full_input_size, grad_output.dtype), geometry)
+    for _, window in _windows(canvas, geometry):
+        window += share
+    (top, _), (left, _) = geometry.padding
+    height, width = geometry.input_size
+    return canvas[:, :, top : top + height, left : left + width].copy()
+
+
+@kernel
+def batch_norm(input: Array, weight: Array, bias: Array, *, eps):
+    """Normalise each channel by this batch's statistics: (output, mean, invstd).
+
+    output = (input - mean) * invstd * weight + bias; mean and the biased variance run over all axes but 1 of an
+    input (N, C, ...), invstd = 1 / sqrt(variance + eps). weight, bias, mean and invstd have shape (C,). A batch
+    without elements has mean 0 and variance 0.
+    """
+    axes, along = check_batch_norm(input.shape, weight=weight.shape, bias=bias.shape)
+    count = max(input.size // max(input.shape[1], 1), 1)
+    mean = input.sum(axes, dtype=np.float64) / count
+    deviation = input - mean.reshape(along)
+    invstd = 1 / np.sqrt(np.square(deviation).sum(axes) / count + eps)
+    output = deviation * (invstd * weight).reshape(along) + bias.reshape(along)
+    return tuple(a.astype(input.dtype) for a in (output, mean, invstd))
+
+
+@kernel
+def batch_norm_backward(grad_output: Array, input: Array, weight: Array, mean: Array, invstd: Array):
+    """Gradients of batch_norm's output: (grad_input, grad_weight, grad_bias), mean and invstd depending on input."""
+    same_shapes(input=input.shape, grad_output=grad_output.shape)
+    axes, along = check_batch_norm(input.shape, weight=weight.shape, mean=mean.shape, invstd=invstd.shape)
+    count = max(input.size // max(input.shape[1], 1), 1)
+    normalised = (input.astype(np.float64) - mean.reshape(along)) * invstd.reshape(along)
+    grad_bias = grad_output.sum(axes, dtype=np.float64)
+    grad_weight = (grad_output * normalised).sum(axes)
+    centred = grad_output - (grad_bias.reshape(along) + normalised * grad_weight.reshape(along)) / count
+    grad_input = centred * (invstd * weight).reshape(along)
+    return tuple(a.astype(input.dtype) for a in (grad_input, grad_weight, grad_bias))
+
+
+@kernel
+def sgd_step_(
+    param: Array,
+    grad: Array,
+    momentum_buffer: Array | None,
+    *,
+    lr,
+    momentum,
+    dampening,
+    weight_decay,
+    nesterov,
+    first,
+):
+    """One step of SGD, in place on param and momentum_buffer (None where momentum is 0). PyTorch's formula.
+
+    On the `first` step the buffer becomes the gradient (weight decay included), undampened.
+    """
+    check_step(param, grad=grad, momentum_buffer=momentum_buffer)
+    step = grad + weight_decay * param
+    if momentum != 0:
+        need_state("momentum_buffer", momentum_buffer, "momentum is not 0")
+        momentum_buffer[...] = step if first else momentum * momentum_buffer + (1 - dampening) * step
+        step = step + momentum * momentum_buffer if nesterov else momentum_buffer
+    param -= lr * step
+
+
+@kernel
+def adam_step_(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    *,
+    step,
+    lr,
+    beta1,
+    beta2,
+    eps,
+    weight_decay,
+    decoupled,
+    epsilon_hat=False,
+):
+    """Step number `step` (from 1) of Adam (Kingma & Ba 2015), in place on param, exp_avg and exp_avg_sq.
+
+    param -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps). With `epsilon_hat`, the paper's last
+    remark and Keras's choice: eps is added to sqrt(v) before its bias correction. `decoupled` weight decay is AdamW
+    (Loshchilov & Hutter 2019): param *= 1 - lr * weight_decay; otherwise it is added to the gradient.
+    """
+    check_step(param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
+    (step,) = integers("step", (step,), minimum=1)
+    if decoupled:
+        param *= 1 - lr * weight_decay
+    else:
+        grad = grad + weight_decay * param
+    exp_avg[...] = beta1 * exp_avg + (1 - beta1) * grad
+    exp_avg_sq[...] = beta2 * exp_avg_sq + (1 - beta2) * np.square(grad)
+    scale, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
+    denominator = (np.sqrt(exp_avg_sq) + eps) / root if epsilon_hat else np.sqrt(exp_avg_sq) / root + eps
+    param -= scale * exp_avg / denominator
+
+
+@kernel
+def rmsprop_step_(
+    param: Array,
+    grad: Array,
+    square_avg: Array,
+    momentum_buffer: Array | None,
+    grad_avg: Array | None,
+    *,
+    lr,
+    alpha,
+    eps,
+    weight_decay,
+    momentum,
+    centered,
+    eps_inside_sqrt=False,
+):
+    """One step of RMSprop, in place on param and its state: square_avg, momentum_buffer and grad_avg.
+
+    momentum_buffer may be None where momentum is 0, grad_avg where not `centered`. PyTorch's formula divides by
+    sqrt(v) + eps; `eps_inside_sqrt` is Keras's sqrt(v + eps).
+    """
+    check_step(param, grad=grad, square_avg=square_avg, momentum_buffer=momentum_buffer, grad_avg=grad_avg)
+    grad = grad + weight_decay * param
+    square_avg[...] = alpha * square_avg + (1 - alpha) * np.square(grad)
+    variance = square_avg
+    if centered:
+        need_state("grad_avg", grad_avg, "centered is set")
+        grad_avg[...] = alpha * grad_avg + (1 - alpha) * grad
+        variance = np.maximum(square_avg - np.square(grad_avg), 0)  # rounding must not make it negative
+    step = grad / (np.sqrt(variance + eps) if eps_inside_sqrt else np.sqrt(variance) + eps)
+    if momentum != 0:
+        need_state("momentum_buffer", momentum_buffer, "momentum is not 0")
+        momentum_buffer[...] = momentum * momentum_buffer + step
+        step = momentum_buffer
+    param -= lr * step
+
+
+def check_gather(input_size, indices_size):
+    """(N, C, H, W), after a check that indices have four axes and its N and C."""
+    n, c, h, w = integers("input size (N, C, H, W)", input_size, 4)
+    if len(indices_size) != 4 or tuple(indices_size[:2]) != (n, c):
+        raise ValueError(f"indices must have shape ({n}, {c}, OH, OW), given {tuple(indices_size)}")
+    return n, c, h, w
+
+
+def _check_range(indices, plane):
+    if indices.size and not (indices.min() >= 0 and indices.max() < plane):
+        raise IndexError(index_message(plane))
+
+
+def index_message(plane):
+    """What gather2d says where an index lies outside of the plane."""
+    return f"indices must lie between 0 and {plane - 1}, the places of an input plane"
+
+
+def pool_divisor(geometry, count_include_pad, divisor_override, dtype):
+    """What each window's sum is divided by, as an (OH, OW) array."""
+    if divisor_override is not None:
+        if divisor_override == 0:
+            raise ValueError("divisor_override must not be 0")
+        return np.full(geometry.output_size, divisor_override, dtype)
+    rows, columns = geometry.window_lengths(count_include_pad)
+    return np.outer(rows, columns).astype(dtype)
+
+
+def check_batch_norm(input_size, **channel_shapes):
+    """(axes to reduce, shape that lays a (C,) array along axis 1), after a check of the (C,) shapes."""
+    if len(input_size) < 2:
+        raise ValueError(f"input must have shape (N, C, ...), given {tuple(input_size)}")
+    channels = input_size[1]
+    for name, shape in channel_shapes.items():
+        if tuple(shape) != (channels,):
+            raise ValueError(f"{name} must have shape ({channels},), one per channel, given {tuple(shape)}")
+    axes = tuple(axis for axis in range(len(input_size)) if axis != 1)
+    return axes, (1, channels, *(1 for _ in input_size[2:]))
+
+
+def check_step(param, **arrays):
+    """Raise unless the arrays of an optimiser step share a shape, and those it writes can be written."""
+    given = {name: array for name, array in arrays.items() if array is not None}
+    same_shapes(param=param.shape, **{name: array.shape for name, array in given.items()})
+    for name, array in {"param": param, **given}.items():
+        if name != "grad" and not array.flags.writeable:
+            raise ValueError(f"{name} is changed in place, but the array given is read-only")
+
+
+def need_state(name, array, reason):
+    """Raise where a state array is missing that the options ask for."""
+    if array is None:
+        raise ValueError(f"{name} must be an array where {reason}, given None")
+
+
+def _grouped(channels, groups):
+    return groups, channels // groups
+
+
+def _split_channels(array, groups):
+    n, c, h, w = array.shape
+    return array.reshape(n, *_grouped(c, groups), h, w)
+
+
+def _by_tap(weight, groups):
+    """(K, C / groups, KH, KW) as a view indexed [h, w, group, k, c]."""
+    k, c, kh, kw = weight.shape
+    return weight.reshape(*_grouped(k, groups), c, kh, kw).transpose(3, 4, 0, 1, 2)
+
+
+def _mix(matrix, planes):
+    """Apply each group's (to, from) matrix to the channels of (N, group, from, i, j)."""
+    n, groups, _, height, width = planes.shape
+    mixed = matrix @ planes.reshape(n, groups, matrix.shape[-1], height * width)
+    return mixed.reshape(n, groups, matrix.shape[-2], height, width)
+
+
+def _canvas(input, geometry, fill=0):
+    """A copy of input with its padding around it, and room for windows that end beyond the padding."""
+    (top, bottom), (left, right) = geometry.padding
+    ends = [
+        (out - 1) * s + d * (k - 1) + 1
+        for out, s, d, k in zip(
+            geometry.output_size, geometry.stride, geometry.dilation, geometry.kernel_size, strict=True
+        )
+    ]
+    n, c, height, width = input.shape
+    rows, columns = max(ends[0], top + height + bottom), max(ends[1], left + width + right)
+    canvas = np.full((n, c, rows, columns), fill, input.dtype)
+    canvas[:, :, top : top + height, left : left + width] = input
+    return canvas
+
+
+def _grouped_canvas(input, geometry):
+    return _split_channels(_canvas(input, geometry), geometry.groups)
+
+
+def _windows(canvas, geometry):
+    """Yield ((h, w), view): for each tap, the canvas elements that it meets, one for each output pixel."""
+    (sh, sw), (dh, dw), (oh, ow) = geometry.stride, geometry.dilation, geometry.output_size
+    for h, w in product(*map(range, geometry.kernel_size)):
+        rows = slice(h * dh, h * dh + (oh - 1) * sh + 1, sh)
+        columns = slice(w * dw, w * dw + (ow - 1) * sw + 1, sw)
+        yield (h, w), canvas[..., rows, columns]

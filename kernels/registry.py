@@ -1,0 +1,248 @@
+"""A kernel: one contract, one reference, any number of implementations, and the choice between them.
+
+The reference function *declares* the kernel: its signature is the contract, its annotations say which arguments are
+arrays, its body is the specification. Implementations register under it by name and device:
+
+    @conv2d.implementation("direct", supports=...)
+    def direct(input, weight, *, stride=1, padding=0, dilation=1, groups=1): ...
+
+The device of a call follows from its arrays. Within the device the policy decides: `with use(...)` first, then the
+environment variable SCRATCHNET_KERNELS, then the first registered implementation that supports the call. The
+reference stands last in every line; no call ever moves to another device.
+"""
+
+import contextlib
+import functools
+import importlib
+import inspect
+import os
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import numpy as np
+
+ENVIRONMENT_VARIABLE = "SCRATCHNET_KERNELS"
+REFERENCE = "reference"
+EVERY_KERNEL = "*"
+
+_kernels = {}
+_homes = {
+    "cpu": "kernels.cpu"
+}  # device -> package that registers its implementations, imported on first need
+_policy = ContextVar("policy", default={})  # noqa: B039 - never mutated: `use` sets a new dict
+
+
+class Array:
+    """Annotation: an array of the call's one floating dtype, float32 or float64."""
+
+    dtypes = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Indices:
+    """Annotation: an int64 array."""
+
+    dtypes = (np.dtype(np.int64),)
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute a kernel. `supports(*args, **options)` returns True, or a sentence saying why not."""
+
+    name: str
+    device: str
+    function: object
+    supports: object
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a call would run, and why: the answer of `explain`."""
+
+    kernel: str
+    device: str
+    implementation: str
+    reason: str
+
+    def __str__(self):
+        return f"{self.kernel} on {self.device} runs {self.implementation!r}: {self.reason}"
+
+
+class Kernel:
+    """A function over arrays with one signature and several implementations. Made by `kernel`."""
+
+    def __init__(self, reference):
+        functools.update_wrapper(self, reference)
+        self.name = reference.__name__
+        self.signature = inspect.signature(reference)
+        self.arguments = [p for p in self.signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.reference = reference
+        self._implementations = []
+
+    def __repr__(self):
+        return f"<kernel {self.name}{self.signature}>"
+
+    def __call__(self, *args, **options):
+        implementation, _ = self._choose(args, options)
+        return implementation.function(*args, **options)
+
+    def implementation(self, name, device="cpu", supports=lambda *args, **options: True):
+        """Decorator: register a function with the reference's very signature as an implementation."""
+
+        def register(function):
+            if _shape_of(inspect.signature(function)) != _shape_of(self.signature):
+                raise TypeError(
+                    f"implementation {name!r} of {self.name} must have the reference's signature "
+                    f"{_bare(self.signature)}, given {_bare(inspect.signature(function))}"
+                )
+            if name == REFERENCE or any((i.name, i.device) == (name, device) for i in self._implementations):
+                raise ValueError(f"{self.name} already has an implementation {name!r} on {device}")
+            self._implementations.append(Implementation(name, device, function, supports))
+            return function
+
+        return register
+
+    def implementations(self, device="cpu"):
+        """Names of what can run on `device`, in order of preference; the reference is the last."""
+        _load(device)
+        return [i.name for i in self._on(device)]
+
+    def _on(self, device):
+        reference = Implementation(REFERENCE, device, self.reference, lambda *args, **options: True)
+        return [i for i in self._implementations if i.device == device] + [reference]
+
+    def _choose(self, args, options):
+        device = self._check(args, options)
+        wanted, why = _wanted(self.name)
+        if wanted != REFERENCE:
+            _load(device)
+        candidates = self._on(device)
+        if wanted is not None:
+            candidates.sort(key=lambda i: i.name != wanted)
+        refusals = []
+        for candidate in candidates:
+            verdict = candidate.supports(*args, **options)
+            if verdict is True:
+                break
+            refusals.append(f"{candidate.name!r} cannot: {verdict}")
+        reason = why if candidate.name == wanted else "the default choice"
+        return candidate, "; ".join([reason, *refusals])
+
+    def _check(self, args, options):
+        """Raise unless arrays are arrays, of one device and one dtype. Returns the device."""
+        dtypes, devices = {}, {}
+        for position, parameter in enumerate(self.arguments):
+            kind, optional = _array_kind(parameter.annotation)
+            value = args[position] if position < len(args) else options.get(parameter.name)
+            if kind is None or (value is None and (optional or parameter.name not in options)):
+                continue
+            devices[parameter.name] = _device(self.name, parameter.name, value)
+            if value.dtype not in kind.dtypes:
+                wanted = " or ".join(map(str, kind.dtypes))
+                raise TypeError(f"{self.name}: {parameter.name} must be {wanted}, given {value.dtype}")
+            if kind is Array:
+                dtypes[parameter.name] = value.dtype
+        for what, found in (("dtype", dtypes), ("device", devices)):
+            if len(set(found.values())) > 1:
+                given = ", ".join(f"{name} {value}" for name, value in found.items())
+                raise TypeError(f"{self.name}: all arrays must share one {what}, given {given}")
+        return next(iter(devices.values()), "cpu")
+
+
+def kernel(reference):
+    """Decorator: declare a kernel by its reference function."""
+    _kernels[reference.__name__] = Kernel(reference)
+    return _kernels[reference.__name__]
+
+
+def explain(kernel, *args, **options):
+    """What `kernel(*args, **options)` would run, and why, as a `Choice`; nothing is computed."""
+    device = kernel._check(args, options)
+    implementation, reason = kernel._choose(args, options)
+    return Choice(kernel.name, device, implementation.name, reason)
+
+
+@contextlib.contextmanager
+def use(implementation=None, **by_kernel):
+    """Prefer an implementation by name inside a `with` block, in this thread.
+
+    `use("reference")` speaks for every kernel, `use(conv2d="direct")` for one; blocks nest, the inner one wins. A
+    call that the named implementation does not support takes the default choice. Unknown names raise ValueError.
+    """
+    wishes = by_kernel if implementation is None else {EVERY_KERNEL: implementation, **by_kernel}
+    _check_names(wishes, "use")
+    inherited = {} if implementation is not None else _policy.get()
+    token = _policy.set({**inherited, **wishes})
+    try:
+        yield
+    finally:
+        _policy.reset(token)
+
+
+def _wanted(name):
+    """The implementation the policy asks for (or None), and who asked."""
+    text = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    for wishes, who in ((_policy.get(), "use"), (_parse(text), ENVIRONMENT_VARIABLE)):
+        wish = wishes.get(name, wishes.get(EVERY_KERNEL))
+        if wish is not None:
+            return wish, f"asked for by {who}"
+    return None, ""
+
+
+@functools.lru_cache
+def _parse(text):
+    """{"conv2d": "direct"} of "conv2d=direct"; a bare name speaks for every kernel."""
+    wishes = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, _, implementation = entry.rpartition("=")
+        wishes[name.strip() or EVERY_KERNEL] = implementation.strip()
+    _check_names(wishes, ENVIRONMENT_VARIABLE)
+    return wishes
+
+
+def _check_names(wishes, who):
+    for name, implementation in wishes.items():
+        if name != EVERY_KERNEL and name not in _kernels:
+            raise ValueError(f"{who}: no kernel {name!r}; there are {', '.join(sorted(_kernels))}")
+        if implementation == REFERENCE:
+            continue
+        for device in _homes:
+            _load(device)
+        asked = list(_kernels.values()) if name == EVERY_KERNEL else [_kernels[name]]
+        known = sorted({REFERENCE} | {i.name for k in asked for i in k._implementations})
+        if implementation not in known:
+            whose = "" if name == EVERY_KERNEL else f" of {name}"
+            raise ValueError(
+                f"{who}: no implementation {implementation!r}{whose}; there are {', '.join(known)}"
+            )
+
+
+@functools.cache
+def _load(device):
+    """Import the package of a device's implementations, which registers them."""
+    if device in _homes:
+        importlib.import_module(_homes[device])
+
+
+def _device(kernel, name, value):
+    if isinstance(value, np.ndarray):
+        return "cpu"
+    if type(value).__module__.partition(".")[0] == "cupy":
+        return "gpu"
+    raise TypeError(f"{kernel}: {name} must be a NumPy or CuPy array, given {type(value).__name__}")
+
+
+@functools.cache
+def _array_kind(annotation):
+    """(Array or Indices or None, whether None may be given) of a parameter's annotation."""
+    options = getattr(annotation, "__args__", (annotation,))
+    return next((k for k in (Array, Indices) if k in options), None), type(None) in options
+
+
+def _shape_of(signature):
+    """What must agree between a reference and an implementation: names, kinds and defaults."""
+    return [(p.name, p.kind, p.default) for p in signature.parameters.values()]
+
+
+def _bare(signature):
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(inspect.Signature(bare))
