@@ -1,8 +1,8 @@
 """Sizes, pairs and paddings of convolution and pooling: integers only, shared by every implementation.
 
-Each implementation first builds a `Conv2dGeometry` or `Pool2dGeometry` from shapes and options. Building one is the
-argument check: whatever is wrong raises a ValueError or TypeError that names the argument, what was given and what
-was wanted. After it, sizes agree and loops may trust them.
+Each implementation first builds a `Conv2dGeometry` or `Pool2dGeometry` from shapes and options. Building
+one is the argument check: whatever is wrong raises a ValueError or TypeError that names the argument,
+what was given and what was wanted. After it, sizes agree and loops may trust them.
 """
 
 import operator
@@ -42,7 +42,10 @@ def same_shapes(**shapes):
 
 
 def conv_output_size(input_size, kernel_size, *, stride=1, padding=0, dilation=1):
-    """(OH, OW) of a convolution of an (H, W) plane: floor((H + padding - dilation * (KH - 1) - 1) / stride) + 1."""
+    """(OH, OW) of a convolution of an (H, W) plane.
+
+    OH = floor((H + padding - dilation * (KH - 1) - 1) / stride) + 1, padding being both sides together.
+    """
     input_size, kernel_size = integers("input size", input_size, 2), pair("kernel_size", kernel_size)
     stride, dilation = pair("stride", stride), pair("dilation", dilation)
     padding = padding_pairs("padding", padding)
@@ -51,8 +54,8 @@ def conv_output_size(input_size, kernel_size, *, stride=1, padding=0, dilation=1
         room = size + sum(p) - (d * (k - 1) + 1)
         if room < 0:
             raise ValueError(
-                f"the kernel must fit in the padded input: kernel_size {kernel_size} with dilation {dilation} "
-                f"is too large for input size {input_size} with padding {padding}"
+                f"the kernel must fit in the padded input: kernel_size {kernel_size} with dilation "
+                f"{dilation} is too large for input size {input_size} with padding {padding}"
             )
         sizes.append(room // s + 1)
     return tuple(sizes)
@@ -61,8 +64,8 @@ def conv_output_size(input_size, kernel_size, *, stride=1, padding=0, dilation=1
 def pool_output_size(input_size, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False):
     """(OH, OW) of pooling an (H, W) plane; stride None means kernel_size.
 
-    With `ceil_mode` the division rounds up, except that the last window must start inside the input or the padding
-    before it (PyTorch's rule). Every window must hold at least one input element.
+    With `ceil_mode` the division rounds up, except that the last window must start inside the input or
+    the padding before it (PyTorch's rule). Every window must hold at least one input element.
     """
     geometry = Pool2dGeometry.of(
         (1, 1, *integers("input size", input_size, 2)),
@@ -92,7 +95,7 @@ class Conv2dGeometry:
 
     @classmethod
     def of(cls, input_size, weight_size, grad_output_size=None, *, stride, padding, dilation, groups):
-        """Check (N, C, H, W), (K, C / groups, KH, KW) and, where given, the (N, K, OH, OW) they must lead to."""
+        """Check (N, C, H, W), (K, C / groups, KH, KW) and, where given, the (N, K, OH, OW) they lead to."""
         n, c, *plane = integers("input size (N, C, H, W)", input_size, 4)
         k, c_per_group, *kernel = integers("weight size (K, C / groups, KH, KW)", weight_size, 4)
         stride, dilation = pair("stride", stride), pair("dilation", dilation)
@@ -156,12 +159,13 @@ class Pool2dGeometry:
         output = tuple(_pool_axis(*axis, ceil_mode) for axis in axes)
         if any(not _holds_input(out, *axis) for out, axis in zip(output, axes, strict=True)):
             raise ValueError(
-                f"every window must hold an input element: input size {tuple(plane)} is too small for kernel_size "
-                f"{kernel} with stride {stride}, padding {padding}, dilation {dilation}"
+                f"every window must hold an input element: input size {tuple(plane)} is too small for "
+                f"kernel_size {kernel} with stride {stride}, padding {padding}, dilation {dilation}"
             )
         if grad_output_size is not None and tuple(grad_output_size) != (n, c, *output):
             raise ValueError(
-                f"grad_output must have the pooling's output size {(n, c, *output)}, given {tuple(grad_output_size)}"
+                f"grad_output must have the pooling's output size {(n, c, *output)}, "
+                f"given {tuple(grad_output_size)}"
             )
         return cls(n, c, tuple(plane), output, kernel, stride, padding, dilation)
 

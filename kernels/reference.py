@@ -1,12 +1,13 @@
-"""Every kernel in plain NumPy. A signature here is the contract, a body the specification: clear first, fast never.
+"""Every kernel in plain NumPy: a signature here is the contract, a body the specification.
 
-Convolution is one trilinear form. With `input` zero-padded, tap (h, w) of the kernel meets a strided window of it,
+Convolution is one trilinear form. With `input` zero-padded, tap (h, w) of the kernel meets a strided
+window of it,
 
     T(input, weight, grad) = sum over taps of < weight[:, :, h, w] @ window(input, h, w), grad >,
 
-and the three convolution kernels are its three partial derivatives: the same loop over taps, with another operand
-missing. The missing operand's slot holds its size. So the family is closed under differentiation, and so are
-{gather2d, gather2d_input} and {avg_pool2d, avg_pool2d_input}.
+and the three convolution kernels are its three partial derivatives: the same loop over taps, with
+another operand missing. The missing operand's slot holds its size. So the family is closed under
+differentiation, and so are {gather2d, gather2d_input} and {avg_pool2d, avg_pool2d_input}.
 """
 
 from itertools import product
@@ -24,7 +25,8 @@ def conv2d(input: Array, weight: Array, *, stride=1, padding=0, dilation=1, grou
     """Cross-correlation: output[n, k, i, j] = sum over c, h, w of weight[k, c, h, w] * input[n, c, i', j'].
 
     i' = i * stride + h * dilation - padding, and zero outside of the input. input (N, C, H, W), weight
-    (K, C / groups, KH, KW), output (N, K, OH, OW); padding is an int, (h, w) or ((top, bottom), (left, right)).
+    (K, C / groups, KH, KW), output (N, K, OH, OW); padding is an int, (h, w) or ((top, bottom), (left,
+    right)).
     """
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -44,8 +46,8 @@ def conv2d_input(
 ):
     """Gradient of conv2d by its input, which is transposed convolution. Linear in weight and in grad_output.
 
-    input_size is the full (N, C, H, W): with a stride above 1 several H lead to grad_output's OH, and any may be
-    asked for. Rows that no window reaches are zero.
+    input_size is the full (N, C, H, W): with a stride above 1 several H lead to grad_output's OH, and
+    any may be asked for. Rows that no window reaches are zero.
     """
     geometry = Conv2dGeometry.of(
         input_size,
@@ -70,7 +72,10 @@ def conv2d_input(
 def conv2d_weight(
     input: Array, weight_size: Size, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1
 ):
-    """Gradient of conv2d by its weight, of weight_size (K, C / groups, KH, KW). Linear in input and grad_output."""
+    """Gradient of conv2d by its weight, linear in input and in grad_output.
+
+    weight_size is the full (K, C / groups, KH, KW).
+    """
     geometry = Conv2dGeometry.of(
         input.shape,
         weight_size,
@@ -92,8 +97,9 @@ def conv2d_weight(
 def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     """Maximum over windows: (output, indices), both (N, C, OH, OW).
 
-    indices are int64 and flat into the unpadded H * W plane. The first maximum in row-major order of the window
-    wins a tie; a NaN counts as the maximum, and the first NaN wins. padding is at most half of kernel_size.
+    indices are int64 and flat into the unpadded H * W plane. The first maximum in row-major order of the
+    window wins a tie; a NaN counts as the maximum, and the first NaN wins. padding is at most half of
+    kernel_size.
     """
     geometry = Pool2dGeometry.of(
         input.shape,
@@ -115,7 +121,10 @@ def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1,
 
 @kernel
 def gather2d(input: Array, indices: Indices):
-    """output[n, c, i, j] = input[n, c].flat[indices[n, c, i, j]]. input (N, C, H, W), indices (N, C, OH, OW)."""
+    """output[n, c, i, j] = input[n, c].flat[indices[n, c, i, j]].
+
+    input (N, C, H, W), indices (N, C, OH, OW); an index outside of the plane raises IndexError.
+    """
     n, c, *plane = check_gather(input.shape, indices.shape)
     _check_range(indices, np.prod(plane))
     flat = np.take_along_axis(input.reshape(n, c, -1), indices.reshape(n, c, -1), axis=2)
@@ -145,7 +154,10 @@ def avg_pool2d(
     count_include_pad=True,
     divisor_override=None,
 ):
-    """Sum over windows, divided by the number of their elements (padding counted or not), or by divisor_override."""
+    """Sum over windows, divided by the number of their elements or by divisor_override.
+
+    count_include_pad says whether padding counts; what a window of `ceil_mode` has beyond it never does.
+    """
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
@@ -190,9 +202,9 @@ def avg_pool2d_input(
 def batch_norm(input: Array, weight: Array, bias: Array, *, eps):
     """Normalise each channel by this batch's statistics: (output, mean, invstd).
 
-    output = (input - mean) * invstd * weight + bias; mean and the biased variance run over all axes but 1 of an
-    input (N, C, ...), invstd = 1 / sqrt(variance + eps). weight, bias, mean and invstd have shape (C,). A batch
-    without elements has mean 0 and variance 0.
+    output = (input - mean) * invstd * weight + bias; mean and the biased variance run over all axes but
+    1 of an input (N, C, ...), invstd = 1 / sqrt(variance + eps). weight, bias, mean and invstd have
+    shape (C,). A batch without elements has mean 0 and variance 0.
     """
     axes, along = check_batch_norm(input.shape, weight=weight.shape, bias=bias.shape)
     count = max(input.size // max(input.shape[1], 1), 1)
@@ -205,7 +217,10 @@ def batch_norm(input: Array, weight: Array, bias: Array, *, eps):
 
 @kernel
 def batch_norm_backward(grad_output: Array, input: Array, weight: Array, mean: Array, invstd: Array):
-    """Gradients of batch_norm's output: (grad_input, grad_weight, grad_bias), mean and invstd depending on input."""
+    """Gradients of batch_norm's output: (grad_input, grad_weight, grad_bias).
+
+    mean and invstd are those batch_norm returned; that they depend on input is accounted for.
+    """
     same_shapes(input=input.shape, grad_output=grad_output.shape)
     axes, along = check_batch_norm(input.shape, weight=weight.shape, mean=mean.shape, invstd=invstd.shape)
     count = max(input.size // max(input.shape[1], 1), 1)
@@ -261,9 +276,10 @@ def adam_step_(
 ):
     """Step number `step` (from 1) of Adam (Kingma & Ba 2015), in place on param, exp_avg and exp_avg_sq.
 
-    param -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps). With `epsilon_hat`, the paper's last
-    remark and Keras's choice: eps is added to sqrt(v) before its bias correction. `decoupled` weight decay is AdamW
-    (Loshchilov & Hutter 2019): param *= 1 - lr * weight_decay; otherwise it is added to the gradient.
+    param -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps). With `epsilon_hat`, the
+    paper's last remark and Keras's choice: eps is added to sqrt(v) before its bias correction.
+    `decoupled` weight decay is AdamW (Loshchilov & Hutter 2019): param *= 1 - lr * weight_decay;
+    otherwise it is added to the gradient.
     """
     check_step(param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
     (step,) = integers("step", (step,), minimum=1)
@@ -296,8 +312,8 @@ def rmsprop_step_(
 ):
     """One step of RMSprop, in place on param and its state: square_avg, momentum_buffer and grad_avg.
 
-    momentum_buffer may be None where momentum is 0, grad_avg where not `centered`. PyTorch's formula divides by
-    sqrt(v) + eps; `eps_inside_sqrt` is Keras's sqrt(v + eps).
+    momentum_buffer may be None where momentum is 0, grad_avg where not `centered`. PyTorch's formula
+    divides by sqrt(v) + eps; `eps_inside_sqrt` is Keras's sqrt(v + eps).
     """
     check_step(param, grad=grad, square_avg=square_avg, momentum_buffer=momentum_buffer, grad_avg=grad_avg)
     grad = grad + weight_decay * param

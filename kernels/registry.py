@@ -1,14 +1,15 @@
 """A kernel: one contract, one reference, any number of implementations, and the choice between them.
 
-The reference function *declares* the kernel: its signature is the contract, its annotations say which arguments are
-arrays, its body is the specification. Implementations register under it by name and device:
+The reference function *declares* the kernel: its signature is the contract, its annotations say which
+arguments are arrays, its body is the specification. Implementations register under it by name and
+device:
 
     @conv2d.implementation("direct", supports=...)
     def direct(input, weight, *, stride=1, padding=0, dilation=1, groups=1): ...
 
-The device of a call follows from its arrays. Within the device the policy decides: `with use(...)` first, then the
-environment variable SCRATCHNET_KERNELS, then the first registered implementation that supports the call. The
-reference stands last in every line; no call ever moves to another device.
+The device of a call follows from its arrays. Within the device the policy decides: `with use(...)`
+first, then the environment variable SCRATCHNET_KERNELS, then the first registered implementation that
+supports the call. The reference stands last in every line; no call ever moves to another device.
 """
 
 import contextlib
@@ -46,7 +47,7 @@ class Indices:
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way to compute a kernel. `supports(*args, **options)` returns True, or a sentence saying why not."""
+    """One way to compute a kernel. `supports(*args, **options)` returns True, or why it cannot."""
 
     name: str
     device: str
@@ -165,8 +166,9 @@ def explain(kernel, *args, **options):
 def use(implementation=None, **by_kernel):
     """Prefer an implementation by name inside a `with` block, in this thread.
 
-    `use("reference")` speaks for every kernel, `use(conv2d="direct")` for one; blocks nest, the inner one wins. A
-    call that the named implementation does not support takes the default choice. Unknown names raise ValueError.
+    `use("reference")` speaks for every kernel, `use(conv2d="direct")` for one; blocks nest, the inner
+    one wins. A call that the named implementation does not support takes the default choice. Unknown
+    names raise ValueError.
     """
     wishes = by_kernel if implementation is None else {EVERY_KERNEL: implementation, **by_kernel}
     _check_names(wishes, "use")
