@@ -1,0 +1,103 @@
+"""Tensors from nothing: constants, ranges and random numbers. Floating results have the default dtype."""
+
+import numpy as np
+
+from scratchnet import device as _device
+from scratchnet import random
+from scratchnet.tensor import Tensor, get_default_dtype, tensor
+
+
+__all__ = [
+    *("arange", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones", "ones_like", "rand"),
+    *("rand_like", "randint", "randn", "randn_like", "randperm", "zeros", "zeros_like"),
+]
+
+
+def _shape(size) -> tuple[int, ...]:
+    shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
+    if any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
+        raise ValueError(f"size: expected non-negative integers, got {shape}")
+    return shape
+
+
+def _wrap(array, device, requires_grad) -> Tensor:
+    return Tensor(_device.to_device(array, device), requires_grad)
+
+
+def zeros(*size, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+    return _wrap(np.zeros(_shape(size), dtype or get_default_dtype()), device, requires_grad)
+
+
+def ones(*size, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+    return _wrap(np.ones(_shape(size), dtype or get_default_dtype()), device, requires_grad)
+
+
+def empty(*size, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+    return _wrap(np.empty(_shape(size), dtype or get_default_dtype()), device, requires_grad)
+
+
+def full(size, fill_value, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+    size = (size,) if isinstance(size, int) else size
+    dtype = dtype or tensor(fill_value).dtype
+    return _wrap(np.full(_shape((size,)), fill_value, dtype), device, requires_grad)
+
+
+def zeros_like(x: Tensor, dtype=None) -> Tensor:
+    return Tensor(np.zeros_like(x.data, dtype=dtype))
+
+
+def ones_like(x: Tensor, dtype=None) -> Tensor:
+    return Tensor(np.ones_like(x.data, dtype=dtype))
+
+
+def full_like(x: Tensor, fill_value, dtype=None) -> Tensor:
+    return Tensor(np.full_like(x.data, fill_value, dtype=dtype))
+
+
+def empty_like(x: Tensor, dtype=None) -> Tensor:
+    return Tensor(np.empty_like(x.data, dtype=dtype))
+
+
+def eye(n: int, m: int | None = None, dtype=None) -> Tensor:
+    return Tensor(np.eye(n, m, dtype=dtype or get_default_dtype()))
+
+
+def arange(start, end=None, step=1, dtype=None) -> Tensor:
+    start, end = (0, start) if end is None else (start, end)
+    values = np.arange(start, end, step)
+    return Tensor(values.astype(dtype or (get_default_dtype() if values.dtype.kind == "f" else np.int64)))
+
+
+def linspace(start, end, steps: int, dtype=None) -> Tensor:
+    return Tensor(np.linspace(start, end, steps, dtype=dtype or get_default_dtype()))
+
+
+def rand(*size, generator=None, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+    """Uniform numbers from [0, 1)."""
+    values = (generator or random.default_generator()).random(_shape(size), np.dtype(dtype or get_default_dtype()))
+    return _wrap(values, device, requires_grad)
+
+
+def randn(*size, generator=None, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+    """Normal numbers with mean 0 and variance 1."""
+    generator = generator or random.default_generator()
+    values = generator.standard_normal(_shape(size), np.dtype(dtype or get_default_dtype()))
+    return _wrap(values, device, requires_grad)
+
+
+def randn_like(x: Tensor, generator=None) -> Tensor:
+    return randn(*x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def rand_like(x: Tensor, generator=None) -> Tensor:
+    return rand(*x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def randint(low, high=None, size=(), generator=None) -> Tensor:
+    """Integers from [low, high), or [0, low) where high is None."""
+    return Tensor((generator or random.default_generator()).integers(low, high, _shape((size,))))
+
+
+def randperm(n: int, generator=None) -> Tensor:
+    """The numbers 0 to n - 1 in random order."""
+    return Tensor((generator or random.default_generator()).permutation(n))

@@ -1,0 +1,133 @@
+"""The non-linearities of neural networks."""
+
+import math
+
+import numpy as np
+
+from scratchnet.ops.elementwise import clamp, erf, exp, mul, where
+from scratchnet.ops.registry import Kink, S, elementwise, op
+
+
+def _smooth(r):
+    return [S(r.normal(3, 4)), S(r.normal(2, 3, 4))]
+
+
+@op(
+    vjp={"x": lambda g, out: g * (out > 0)},
+    samples=lambda r: [S(r.away(3, 4))],
+    reference=elementwise(lambda x: x if x > 0 else 0.0),
+    kinks=[Kink("x = 0", S(np.zeros(2)), (np.zeros(2),))],
+)
+def relu(x, /):
+    """max(x, 0); the gradient at 0 is 0."""
+    return np.maximum(x, 0)
+
+
+@op(
+    vjp={"x": lambda g, x, negative_slope: g * where(x > 0, 1.0, negative_slope)},
+    samples=lambda r: [S(r.away(3, 4)), S(r.away(3, 4), negative_slope=0.2)],
+    reference=elementwise(lambda x, negative_slope=0.01: x if x > 0 else negative_slope * x),
+    kinks=[Kink("x = 0", S(np.zeros(2), negative_slope=0.2), (np.full(2, 0.2),))],
+)
+def leaky_relu(x, /, negative_slope=0.01):
+    """x where x > 0, else negative_slope x; the gradient at 0 is negative_slope."""
+    return np.where(x > 0, x, x * negative_slope)
+
+
+@op(
+    vjp={"x": lambda g, x, alpha: g * where(x > 0, 1.0, alpha * exp(clamp(x, max=0.0)))},
+    samples=lambda r: [S(r.away(3, 4)), S(r.away(3, 4), alpha=0.5)],
+    reference=elementwise(lambda x, alpha=1.0: x if x > 0 else alpha * math.expm1(x)),
+    kinks=[Kink("x = 0", S(np.zeros(2), alpha=0.5), (np.full(2, 0.5),))],
+)
+def elu(x, /, alpha=1.0):
+    """x where x > 0, else alpha (e^x - 1) (Clevert et al. 2016)."""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+@op(
+    vjp={"x": lambda g, out: g * (out - out * out)},
+    samples=_smooth,
+    reference=elementwise(lambda x: 1 / (1 + math.exp(-x))),
+)
+def sigmoid(x, /):
+    """1 / (1 + e^-x), with no overflow and full relative accuracy in both tails."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, x.dtype.type(1), small) / (1 + small)
+
+
+@op(vjp={"x": lambda g, out: g * (1.0 - out * out)}, samples=_smooth, reference=elementwise(math.tanh))
+def tanh(x, /):
+    """Hyperbolic tangent."""
+    return np.tanh(x)
+
+
+@op(
+    vjp={"x": lambda g, x: g * sigmoid(x)},
+    samples=_smooth,
+    reference=elementwise(lambda x: math.log1p(math.exp(x))),
+)
+def softplus(x, /):
+    """log(1 + e^x), with no overflow."""
+    return np.logaddexp(x, x.dtype.type(0))
+
+
+@op(vjp="derived", samples=_smooth, reference=elementwise(lambda x: -math.log1p(math.exp(-x))))
+def logsigmoid(x, /):
+    """log sigmoid(x) = -softplus(-x)."""
+    return -softplus(-x)
+
+
+@op(vjp="derived", samples=_smooth, reference=elementwise(lambda x: x / (1 + math.exp(-x))))
+def silu(x, /):
+    """x sigmoid(x), also called swish."""
+    return mul(x, sigmoid(x))
+
+
+def _gelu(x, approximate="none"):
+    if approximate == "tanh":
+        return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [*_smooth(r), S(r.normal(3, 4), approximate="tanh")],
+    reference=elementwise(_gelu),
+)
+def gelu(x, /, approximate="none"):
+    """x Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016); "tanh" is their approximation."""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    if approximate == "tanh":
+        return x * 0.5 * (tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1.0)
+    return x * 0.5 * (erf(x * math.sqrt(0.5)) + 1.0)
+
+
+@op(
+    vjp={"x": lambda g, x, min_val, max_val: g * ((x > min_val) & (x < max_val)).astype(g.dtype)},
+    samples=lambda r: [
+        S(r.away(3, 4, points=(-1.0, 1.0))),
+        S(r.away(3, 4, points=(0.0, 0.5)), min_val=0.0, max_val=0.5),
+    ],
+    reference=elementwise(lambda x, min_val=-1.0, max_val=1.0: max(min_val, min(max_val, x))),
+    kinks=[Kink("x = min_val, x = max_val", S(np.array([-1.0, 1.0])), (np.zeros(2),))],
+)
+def hardtanh(x, /, min_val=-1.0, max_val=1.0):
+    """x limited to [min_val, max_val]; the bounds themselves get no gradient."""
+    if min_val >= max_val:
+        raise ValueError(f"hardtanh: min_val must be below max_val, got {min_val} and {max_val}")
+    return np.clip(x, min_val, max_val)
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [S(r.away(2, 3, 4), r.normal(3)), S(r.away(2, 3), r.normal(1))],
+    reference=lambda x, weight: np.where(x > 0, x, x * weight.reshape([1, -1] + [1] * (x.ndim - 2))),
+)
+def prelu(x, weight, /):
+    """x where x > 0, else weight x; ``weight`` has one element, or one a channel (axis 1)."""
+    if weight.ndim != 1 or weight.shape[0] not in (1, x.shape[1] if x.ndim > 1 else 1):
+        raise ValueError(f"prelu: weight must have 1 or {x.shape[1:2]} elements, got shape {weight.shape}")
+    slope = weight.reshape((1, -1) + (1,) * (x.ndim - 2)) if x.ndim > 1 else weight
+    return where(x > 0, x, x * slope)

@@ -1,0 +1,391 @@
+"""Losses. Each has a finite value and the right gradient for any finite logits: logs are never taken of a
+probability that rounding may have made 0.
+
+Targets of classification are integer class indices (N, ...) for inputs (N, C, ...). ``reduction`` is "mean",
+"sum" or "none".
+"""
+
+import math
+
+import numpy as np
+
+from scratchnet.ops.activations import softplus
+from scratchnet.ops.elementwise import abs, clamp, exp, log, maximum, neg, square, where
+from scratchnet.ops.indexing import gather
+from scratchnet.ops.reductions import log_softmax, mean, sum
+from scratchnet.ops.registry import Bad, Kink, S, elementwise, op
+from scratchnet.tensor import Tensor
+
+
+def _reduce(loss, reduction):
+    if reduction == "mean":
+        return mean(loss)
+    if reduction == "sum":
+        return sum(loss)
+    if reduction == "none":
+        return loss
+    raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
+def _same_shape(name, input, target):
+    """Losses do not broadcast: a target of another shape is nearly always a mistake, and a silent one."""
+    if tuple(input.shape) != tuple(target.shape):
+        raise ValueError(f"{name}: input has shape {tuple(input.shape)}, target {tuple(target.shape)}; they must agree")
+
+
+def _reduced_reference(function):
+    def reference(*arrays, reduction="mean", **params):
+        loss = elementwise(function)(*arrays, **params)
+        return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](loss)
+
+    return reference
+
+
+def _regression_samples(r):
+    return [S(r.normal(3, 4), r.normal(3, 4)), S(r.normal(5), r.normal(5), reduction="sum")]
+
+
+def _regression_errors(r):
+    return [
+        Bad(ValueError, r"\(3, 1\).*\(3,\)", S(r.normal(3, 1), r.normal(3))),
+        Bad(ValueError, "reduction.*'none', got 'avg'", S(r.normal(3), r.normal(3), reduction="avg")),
+    ]
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [*_regression_samples(r), S(r.normal(3), r.normal(3), reduction="none")],
+    reference=_reduced_reference(lambda x, t: (x - t) ** 2),
+    errors=_regression_errors,
+)
+def mse_loss(input, target, /, reduction="mean"):
+    """(x - t)^2."""
+    _same_shape("mse_loss", input, target)
+    return _reduce(square(input - target), reduction)
+
+
+def _apart(r):
+    x = r.normal(3, 4)
+    return [S(x, x + r.away(3, 4)), S(x, x + r.away(3, 4), reduction="sum")]
+
+
+@op(
+    vjp="derived",
+    samples=_apart,
+    reference=_reduced_reference(lambda x, t: math.fabs(x - t)),
+    errors=_regression_errors,
+    kinks=[Kink("x = t", S(np.ones(2), np.ones(2), reduction="sum"), (np.zeros(2), np.zeros(2)))],
+)
+def l1_loss(input, target, /, reduction="mean"):
+    """|x - t|."""
+    _same_shape("l1_loss", input, target)
+    return _reduce(abs(input - target), reduction)
+
+
+def _smooth_l1(x, t, beta=1.0):
+    d = math.fabs(x - t)
+    return 0.5 * d * d / beta if d < beta else d - 0.5 * beta
+
+
+def _away_from_one(r, beta=1.0):
+    x = r.normal(3, 4)
+    return S(x, x + r.away(3, 4, points=(-beta, 0.0, beta)))
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [_away_from_one(r), S(*_away_from_one(r, 0.5).arrays, beta=0.5, reduction="sum")],
+    reference=_reduced_reference(_smooth_l1),
+    errors=lambda r: [
+        *_regression_errors(r),
+        Bad(ValueError, "beta", S(r.normal(2), r.normal(2), beta=-1.0)),
+    ],
+)
+def smooth_l1_loss(input, target, /, reduction="mean", beta=1.0):
+    """d^2 / (2 beta) where d = |x - t| < beta, else d - beta / 2 (Girshick 2015). beta 0 is l1_loss."""
+    _same_shape("smooth_l1_loss", input, target)
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    distance = abs(input - target)
+    return _reduce(where(distance < beta, square(distance) * (0.5 / beta), distance - 0.5 * beta), reduction)
+
+
+def _bce(p, t):
+    return -(t * math.log(p) + (1 - t) * math.log(1 - p))
+
+
+def _log_or_floor(p):
+    """log p, but -100 for p = 0: PyTorch's floor, which keeps the loss finite."""
+    return clamp(log(p), min=-100.0)
+
+
+@op(
+    vjp={
+        "input": lambda g, input, target: g * (input - target) / maximum(input * (1.0 - input), 1e-12),
+        "target": lambda g, input: g * (_log_or_floor(1.0 - input) - _log_or_floor(input)),
+    },
+    samples=lambda r: [S(r.uniform(0.1, 0.9, 3, 4), r.uniform(0.1, 0.9, 3, 4))],
+    reference=elementwise(_bce),
+    errors=lambda r: [
+        Bad(ValueError, r"between 0 and 1.*1\.5", S(np.array([1.5]), np.array([1.0]))),
+    ],
+)
+def _bce_elementwise(input, target, /):
+    """-(t log p + (1 - t) log(1 - p)), each log no smaller than -100."""
+    if input.size and not (input.min() >= 0 and input.max() <= 1):
+        raise ValueError(
+            f"binary_cross_entropy: input must lie between 0 and 1, got {input.min()} to {input.max()}; "
+            "for logits use binary_cross_entropy_with_logits"
+        )
+    return -(target * np.maximum(np.log(input), -100) + (1 - target) * np.maximum(np.log(1 - input), -100))
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [
+        S(r.uniform(0.1, 0.9, 3, 4), r.uniform(0.1, 0.9, 3, 4)),
+        S(r.uniform(0.1, 0.9, 3), r.uniform(0.1, 0.9, 3), reduction="sum"),
+    ],
+    reference=_reduced_reference(_bce),
+    errors=lambda r: [
+        Bad(ValueError, r"\(3, 1\).*\(3,\)", S(r.uniform(0, 1, 3, 1), r.uniform(0, 1, 3))),
+        Bad(ValueError, "between 0 and 1", S(np.array([-0.5]), np.array([1.0]))),
+    ],
+)
+def binary_cross_entropy(input, target, /, weight=None, reduction="mean"):
+    """-(t log p + (1 - t) log(1 - p)) of probabilities p, each log no smaller than -100 as in PyTorch."""
+    _same_shape("binary_cross_entropy", input, target)
+    loss = _bce_elementwise(input, target)
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [
+        S(r.normal(3, 4), r.uniform(0, 1, 3, 4)),
+        S(r.normal(3, 4), r.uniform(0, 1, 3, 4), pos_weight=np.array([1.0, 2.0, 0.5, 1.5]), reduction="sum"),
+    ],
+    reference=lambda x, t, pos_weight=1.0, reduction="mean": {"mean": np.mean, "sum": np.sum}[reduction](
+        pos_weight * t * np.log1p(np.exp(-x)) + (1 - t) * np.log1p(np.exp(x))
+    ),
+    errors=_regression_errors,
+)
+def binary_cross_entropy_with_logits(input, target, /, weight=None, reduction="mean", pos_weight=None):
+    """w (t softplus(-x) + (1 - t) softplus(x)), the binary cross entropy of sigmoid(x).
+
+    In this form nothing cancels: value and gradient keep full relative accuracy in both tails.
+    """
+    _same_shape("binary_cross_entropy_with_logits", input, target)
+    positive = target if pos_weight is None else target * pos_weight
+    loss = positive * softplus(neg(input)) + (1.0 - target) * softplus(input)
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def _check_classes(name, input, target, ignore_index):
+    """The class axis is 1 (0 for a single sample); every label is a class or the one to ignore."""
+    labels = target.data
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name}: class targets must be integers, got {labels.dtype}")
+    dim = 1 if input.ndim > 1 else 0
+    if input.ndim < 1 or input.shape[:dim] + input.shape[dim + 1 :] != target.shape:
+        raise ValueError(
+            f"{name}: input {input.shape} needs a target of shape {input.shape[:dim] + input.shape[dim + 1 :]}, "
+            f"got {target.shape}"
+        )
+    wrong = (labels != ignore_index) & ((labels < 0) | (labels >= input.shape[dim]))
+    if wrong.any():
+        raise IndexError(f"{name}: label {labels[wrong].flat[0]} is out of range for {input.shape[dim]} classes")
+    return dim
+
+
+def _weighted_mean(loss, weights, reduction):
+    """PyTorch's mean of weighted classes divides by the sum of the weights, ignored labels counting nothing."""
+    if reduction == "mean":
+        return sum(loss) / float(weights.sum()) if weights.size and weights.sum() else sum(loss) * math.nan
+    return _reduce(loss, reduction)
+
+
+def _class_weights(weight, labels, ignore_index, classes, dtype):
+    """Each label's weight, 0 for the ignored ones, and labels with those replaced by a valid class."""
+    kept = labels != ignore_index
+    safe = np.where(kept, labels, 0)
+    weight = np.ones(classes, dtype) if weight is None else np.asarray(getattr(weight, "data", weight), dtype)
+    if weight.shape != (classes,):
+        raise ValueError(f"weight must have one element for each of {classes} classes, got shape {weight.shape}")
+    return weight, weight[safe] * kept, safe
+
+
+def _nll_by_loops(logp, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    classes = logp.shape[1]
+    weight = np.ones(classes) if weight is None else weight
+    rows = np.moveaxis(logp, 1, -1).reshape(-1, classes)
+    losses, total = [], 0.0
+    for row, label in zip(rows, target.ravel(), strict=True):
+        if label == ignore_index:
+            losses.append(0.0)
+            continue
+        smooth = -sum_of(weight * row) / classes
+        losses.append((1 - label_smoothing) * -weight[label] * row[label] + label_smoothing * smooth)
+        total += weight[label]
+    losses = np.array(losses)
+    return {
+        "mean": lambda: losses.sum() / total,
+        "sum": losses.sum,
+        "none": lambda: losses.reshape(target.shape),
+    }[reduction]()
+
+
+def sum_of(values):
+    return math.fsum(np.ravel(values).tolist())
+
+
+def _log_softmax_rows(x):
+    return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+
+
+def _class_samples(r):
+    return [
+        S(r.normal(4, 3), r.integers(0, 3, 4)),
+        S(r.normal(2, 3, 2, 2), np.array([[[0, 2], [1, 1]], [[2, -100], [0, 1]]])),
+        S(r.normal(3, 3), np.array([0, 2, 1]), weight=np.array([1.0, 2.0, 0.5])),
+        S(r.normal(3, 3), np.array([0, 2, 1]), reduction="none"),
+    ]
+
+
+def _class_errors(r):
+    return [
+        Bad(IndexError, "label 3.*3 classes", S(r.normal(2, 3), np.array([0, 3]))),
+        Bad(IndexError, "label -1.*3 classes", S(r.normal(2, 3), np.array([0, -1]))),
+        Bad(ValueError, r"\(2,\).*\(3,\)", S(r.normal(2, 3), np.array([0, 1, 2]))),
+        Bad(ValueError, "weight.*3 classes", S(r.normal(2, 3), np.array([0, 1]), weight=np.ones(4))),
+    ]
+
+
+@op(
+    vjp="derived",
+    samples=_class_samples,
+    reference=_nll_by_loops,
+    errors=lambda r: [
+        *_class_errors(r),
+        Bad(TypeError, "integers, got float64", S(r.normal(2, 3), np.ones(2))),
+    ],
+)
+def nll_loss(input, target, /, weight=None, ignore_index=-100, reduction="mean"):
+    """-weight[t] input[t] of log-probabilities, averaged with the weights; ``ignore_index`` labels count nothing."""
+    dim = _check_classes("nll_loss", input, target, ignore_index)
+    _, weights, labels = _class_weights(weight, target.data, ignore_index, input.shape[dim], input.dtype)
+    picked = gather(input, Tensor(np.expand_dims(labels, dim)), dim).squeeze(dim)
+    return _weighted_mean(picked * neg(Tensor(weights)), weights, reduction)
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [
+        *_class_samples(r),
+        S(r.normal(4, 3), np.array([0, 2, -100, 1]), label_smoothing=0.1),
+        S(
+            r.normal(3, 3),
+            np.array([0, 2, 1]),
+            weight=np.array([1.0, 2.0, 0.5]),
+            label_smoothing=0.2,
+            reduction="sum",
+        ),
+    ],
+    reference=lambda x, target, **options: _nll_by_loops(_log_softmax_rows(x), target, **options),
+    errors=lambda r: [
+        *_class_errors(r),
+        Bad(ValueError, "label_smoothing", S(r.normal(2, 3), np.array([0, 1]), label_smoothing=1.5)),
+    ],
+)
+def cross_entropy(input, target, /, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    """-log softmax(x)[t] of logits; targets may also be floating class probabilities shaped like the input.
+
+    With ``label_smoothing`` e the target is (1 - e) one-hot + e / C uniform (Szegedy et al. 2016).
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
+    dim = 1 if input.ndim > 1 else 0
+    logp = log_softmax(input, dim)
+    if target.dtype.kind == "f":
+        _same_shape("cross_entropy", input, target)
+        return _soft_cross_entropy(logp, target, weight, reduction, label_smoothing, dim)
+    loss = nll_loss(logp, target, weight, ignore_index, reduction)
+    if label_smoothing == 0:
+        return loss
+    every, weights, _ = _class_weights(weight, target.data, ignore_index, input.shape[dim], input.dtype)
+    spread = Tensor(every.reshape([-1 if d == dim else 1 for d in range(input.ndim)]) / -input.shape[dim])
+    kept = Tensor((target.data != ignore_index).astype(input.dtype))
+    smooth = _weighted_mean(sum(logp * spread, dim) * kept, weights, reduction)
+    return loss * (1 - label_smoothing) + smooth * label_smoothing
+
+
+def _soft_cross_entropy(logp, target, weight, reduction, label_smoothing, dim):
+    """Cross entropy against probabilities; the mean is over samples."""
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / logp.shape[dim]
+    if weight is not None:
+        target = target * Tensor(np.asarray(getattr(weight, "data", weight), logp.dtype)).reshape(
+            [-1 if d == dim else 1 for d in range(logp.ndim)]
+        )
+    return _reduce(neg(sum(logp * target, dim)), reduction)
+
+
+def _gaussian_nll(x, t, v, full=False, eps=1e-6):
+    v = max(v, eps)
+    return 0.5 * (math.log(v) + (x - t) ** 2 / v + (math.log(2 * math.pi) if full else 0))
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [
+        S(r.normal(3, 4), r.normal(3, 4), r.positive(3, 4)),
+        S(r.normal(3, 4), r.normal(3, 4), r.positive(3, 4), full=True, reduction="sum"),
+    ],
+    reference=_reduced_reference(_gaussian_nll),
+    errors=lambda r: [
+        Bad(ValueError, r"\(3,\).*\(4,\)", S(r.normal(3), r.normal(4), r.positive(3))),
+        Bad(ValueError, "negative", S(r.normal(3), r.normal(3), -r.positive(3))),
+    ],
+)
+def gaussian_nll_loss(input, target, var, /, full=False, eps=1e-6, reduction="mean"):
+    """(log v + (x - t)^2 / v) / 2 with v = max(var, eps), plus log(2 pi) / 2 if ``full``.
+
+    As in PyTorch, the floor ``eps`` passes the gradient on to ``var``.
+    """
+    _same_shape("gaussian_nll_loss", input, target)
+    if var.data.size and var.data.min() < 0:
+        raise ValueError(f"gaussian_nll_loss: var must not be negative, got {var.data.min()}")
+    var = var + Tensor(np.maximum(eps - var.data, 0).astype(var.dtype))
+    loss = (log(var) + square(input - target) / var) * 0.5
+    return _reduce(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+def _kl_div_reference(x, t, reduction="mean", log_target=False):
+    p = np.exp(t) if log_target else t
+    loss = np.array([0.0 if q == 0 else q * (math.log(q) - v) for q, v in zip(p.flat, x.flat, strict=True)])
+    total = {"sum": loss.sum(), "mean": loss.mean(), "batchmean": loss.sum() / x.shape[0]}
+    return total[reduction]
+
+
+@op(
+    vjp="derived",
+    samples=lambda r: [
+        S(r.normal(3, 4), r.positive(3, 4), reduction="batchmean"),
+        S(r.normal(3, 4), r.normal(3, 4), reduction="sum", log_target=True),
+    ],
+    reference=_kl_div_reference,
+    errors=lambda r: [Bad(ValueError, r"\(3,\).*\(4,\)", S(r.normal(3), r.positive(4)))],
+)
+def kl_div(input, target, /, reduction="mean", log_target=False):
+    """t (log t - x) of log-probabilities x, 0 where t = 0. "batchmean" divides the sum by the batch size."""
+    _same_shape("kl_div", input, target)
+    if log_target:
+        loss = exp(target) * (target - input)
+    else:
+        occurs = target > 0
+        loss = target * (where(occurs, log(where(occurs, target, 1.0)), 0.0) - input)
+    if reduction == "batchmean":
+        return sum(loss) / input.shape[0]
+    return _reduce(loss, reduction)
