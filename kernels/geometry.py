@@ -145,9 +145,7 @@ class Pool2dGeometry:
     dilation: tuple
 
     @classmethod
-    def of(
-        cls, input_size, grad_output_size=None, *, kernel_size, stride, padding, dilation=1, ceil_mode=False
-    ):
+    def of(cls, input_size, grad_output_size=None, *, kernel_size, stride, padding, dilation=1, ceil_mode=False):
         """Check (N, C, H, W), the options and, where given, the (N, C, OH, OW) they must lead to."""
         n, c, *plane = integers("input size (N, C, H, W)", input_size, 4)
         kernel = pair("kernel_size", kernel_size)
@@ -164,8 +162,7 @@ class Pool2dGeometry:
             )
         if grad_output_size is not None and tuple(grad_output_size) != (n, c, *output):
             raise ValueError(
-                f"grad_output must have the pooling's output size {(n, c, *output)}, "
-                f"given {tuple(grad_output_size)}"
+                f"grad_output must have the pooling's output size {(n, c, *output)}, given {tuple(grad_output_size)}"
             )
         return cls(n, c, tuple(plane), output, kernel, stride, padding, dilation)
 

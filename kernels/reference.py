@@ -32,18 +32,14 @@ def conv2d(input: Array, weight: Array, *, stride=1, padding=0, dilation=1, grou
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     padded, taps = _grouped_canvas(input, geometry), _by_tap(weight, groups)
-    output = np.zeros(
-        (geometry.batch, *_grouped(geometry.out_channels, groups), *geometry.output_size), input.dtype
-    )
+    output = np.zeros((geometry.batch, *_grouped(geometry.out_channels, groups), *geometry.output_size), input.dtype)
     for tap, window in _windows(padded, geometry):
         output += _mix(taps[tap], window)
     return output.reshape(geometry.full_output_size)
 
 
 @kernel
-def conv2d_input(
-    input_size: Size, weight: Array, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1
-):
+def conv2d_input(input_size: Size, weight: Array, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1):
     """Gradient of conv2d by its input, which is transposed convolution. Linear in weight and in grad_output.
 
     input_size is the full (N, C, H, W): with a stride above 1 several H lead to grad_output's OH, and
@@ -69,9 +65,7 @@ def conv2d_input(
 
 
 @kernel
-def conv2d_weight(
-    input: Array, weight_size: Size, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1
-):
+def conv2d_weight(input: Array, weight_size: Size, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1):
     """Gradient of conv2d by its weight, linear in input and in grad_output.
 
     weight_size is the full (K, C / groups, KH, KW).

@@ -27,9 +27,7 @@ REFERENCE = "reference"
 EVERY_KERNEL = "*"
 
 _kernels = {}
-_homes = {
-    "cpu": "kernels.cpu"
-}  # device -> package that registers its implementations, imported on first need
+_homes = {"cpu": "kernels.cpu"}  # device -> package that registers its implementations, imported on first need
 _policy = ContextVar("policy", default={})  # noqa: B039 - never mutated: `use` sets a new dict
 
 
@@ -213,9 +211,7 @@ def _check_names(wishes, who):
         known = sorted({REFERENCE} | {i.name for k in asked for i in k._implementations})
         if implementation not in known:
             whose = "" if name == EVERY_KERNEL else f" of {name}"
-            raise ValueError(
-                f"{who}: no implementation {implementation!r}{whose}; there are {', '.join(known)}"
-            )
+            raise ValueError(f"{who}: no implementation {implementation!r}{whose}; there are {', '.join(known)}")
 
 
 @functools.cache

@@ -1,0 +1,96 @@
+"""How the kernels are compiled, cached and entered by several threads.
+
+`serial` and `parallel` are numba.njit with this package's settings. Three facts of Numba shape them:
+
+* Its on-disk cache looks only at the file of the cached function: an edit to a callee elsewhere goes unnoticed. So
+  our cache folder carries a hash of all sources here, of the versions and of the processor.
+* Its `workqueue` threading layer aborts the process when two Python threads are inside at once. Where it is the
+  only layer, calls wait for each other.
+* By default it lets an error check into every division; `error_model="numpy"` does not, so loops vectorise.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import sys
+import threading
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba.core.registry import cpu_target
+
+target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
+
+
+def serial(function):
+    """A function called from compiled code only."""
+    return numba.njit(function, error_model="numpy", nogil=True)
+
+
+def parallel(function):
+    """An entry point: it may use prange and is cached on disk. No fast-math flags: NaN and order of sums count."""
+    with _cache_folder() as cache:
+        compiled = numba.njit(function, parallel=True, error_model="numpy", nogil=True, cache=cache)
+
+    @functools.wraps(function)
+    def enter(*args):
+        with _one_at_a_time():
+            return compiled(*args)
+
+    enter.compiled = compiled
+    return enter
+
+
+_turn = threading.RLock()
+
+
+@contextlib.contextmanager
+def _one_at_a_time():
+    """Let threads in together only once the threading layer is known to bear it."""
+    if _layer() not in (None, "workqueue"):
+        yield
+        return
+    with _turn:
+        yield
+
+
+def _layer():
+    try:
+        return numba.threading_layer()
+    except ValueError:  # nothing parallel has run yet
+        return None
+
+
+@contextlib.contextmanager
+def _cache_folder():
+    """Make Numba put what is decorated inside into our folder; yields whether there is one to write to."""
+    users = numba.config.CACHE_DIR
+    folder = Path(users) if users else _user_cache()
+    folder = folder / "scratchnet" / f"numba-{_fingerprint()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    numba.config.CACHE_DIR = str(folder)
+    try:
+        yield writable
+    finally:
+        numba.config.CACHE_DIR = users
+
+
+def _user_cache():
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+@functools.cache
+def _fingerprint():
+    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    versions = repr((numba.__version__, llvmlite.__version__, sys.version_info[:2], target))
+    return hashlib.sha256(sources + versions.encode()).hexdigest()[:16]

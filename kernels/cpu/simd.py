@@ -1,0 +1,198 @@
+"""One SIMD tile, the heart of every convolution here: a small matrix product held in vector registers.
+
+LLVM does not keep a block of accumulators in registers for a plain loop nest, so the tile is an intrinsic that writes
+the vector instructions itself. Operands are arrays with element offsets, and their strides are arguments: the same
+tile serves forward, input gradient and weight gradient. Vector width and tile size follow the processor.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compile import serial, target
+
+_triple, _, _features = target
+_avx512, _avx = "+avx512f" in _features, "+avx," in _features
+VECTOR_BYTES = 64 if _avx512 else 32 if _avx else 16
+_REGISTERS = 32 if _avx512 or _triple.startswith(("aarch64", "arm64")) else 16
+_MAX_SUMS = _REGISTERS * 3 // 4  # vectors a tile accumulates; the other registers hold operands
+_MAX_ROWS = 8  # each takes an address register, of which x86 has 16
+_MAX_VECTORS = 4 if _REGISTERS == 32 else 3
+
+_index, _lane = ir.IntType(64), ir.IntType(32)
+
+
+def lanes(dtype):
+    """How many elements of a NumPy dtype a vector register holds."""
+    return VECTOR_BYTES // dtype.itemsize
+
+
+def tile_rows(vectors):
+    """Rows of the tile that is `vectors` registers wide."""
+    return min(_MAX_ROWS, _MAX_SUMS // vectors)
+
+
+def panel_layout(columns, dtype):
+    """(panels, vectors, width): how to cut `columns` into panels of `vectors` registers, `width` elements each."""
+    registers = -(-columns // lanes(dtype))
+    panels = -(-registers // _MAX_VECTORS)
+    vectors = -(-registers // panels)
+    return panels, vectors, vectors * lanes(dtype)
+
+
+class _Emitter:
+    """Writes vector instructions on the elements of array arguments."""
+
+    def __init__(self, context, builder, signature, args):
+        self.context, self.builder, self.types, self.args = context, builder, signature.args, args
+        self.element = context.get_data_type(signature.args[0].dtype)
+        self.bytes = signature.args[0].dtype.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.bytes
+
+    def address(self, position, offset):
+        """Pointer to element `offset` of the array argument at `position`."""
+        array = self.context.make_array(self.types[position])(self.context, self.builder, self.args[position])
+        return self.builder.gep(array.data, [offset])
+
+    def _vector(self, pointer, offset, width):
+        vector = ir.VectorType(self.element, width)
+        return self.builder.bitcast(self.builder.gep(pointer, [offset]), vector.as_pointer())
+
+    def load(self, pointer, offset, width):
+        return self.builder.load(self._vector(pointer, offset, width), align=self.bytes)
+
+    def store(self, value, pointer, offset):
+        self.builder.store(value, self._vector(pointer, offset, value.type.count), align=self.bytes)
+
+    def broadcast(self, pointer):
+        undefined = ir.Constant(ir.VectorType(self.element, self.lanes), ir.Undefined)
+        one = self.builder.insert_element(undefined, self.builder.load(pointer), _lane(0))
+        return self.builder.shuffle_vector(one, undefined, ir.VectorType(_lane, self.lanes)([0] * self.lanes))
+
+    def multiply_add(self, a, b, c):
+        name = f"llvm.fmuladd.v{self.lanes}f{8 * self.bytes}"
+        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
+        return self.builder.call(function, [a, b, c])
+
+
+@intrinsic
+def copy(typing_context, target, t, source, s, count):
+    """target[t : t + count] = source[s : s + count]: whole vectors, then one half, quarter, ... vector each."""
+    signature = types.void(target, types.intp, source, types.intp, types.intp)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature, args)
+        target, source, count = emit.address(0, args[1]), emit.address(2, args[3]), args[4]
+        width = emit.lanes
+        whole = builder.and_(count, _index(-width))
+        with cgutils.for_range_slice(builder, _index(0), whole, _index(width), _index) as (i, _):
+            emit.store(emit.load(source, i, width), target, i)
+        while width > 1:
+            done, width = builder.and_(count, _index(-width)), width // 2
+            with builder.if_then(builder.icmp_signed("!=", builder.and_(count, _index(width)), _index(0))):
+                emit.store(emit.load(source, done, width), target, done)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def clear(typing_context, target, t, count):
+    """target[t : t + count] = 0."""
+    signature = types.void(target, types.intp, types.intp)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature, args)
+        cgutils.memset(builder, emit.address(0, args[1]), builder.mul(args[2], _index(emit.bytes)), 0)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _make_tile(vectors):
+    """The intrinsic that accumulates tile_rows(vectors) rows of `vectors` registers."""
+    grid = [(i, j) for i in range(tile_rows(vectors)) for j in range(vectors)]
+
+    @intrinsic
+    def tile(typing_context, a, a0, ai, at, b, b0, bt, depth, c, c0, ci, accumulate):
+        """c[c0 + i * ci + j] (+)= sum over t < depth of a[a0 + i * ai + t * at] * b[b0 + t * bt + j].
+
+        For all i < tile_rows(vectors), j < vectors * lanes; depth is at least 1. With `accumulate` c is added to.
+        """
+        signature = types.void(a, *[types.intp] * 3, b, *[types.intp] * 3, c, *[types.intp] * 2, types.boolean)
+
+        def codegen(context, builder, signature, args):
+            emit = _Emitter(context, builder, signature, args)
+            _, a0, ai, at, _, b0, bt, depth, _, c0, ci, accumulate = args
+            vector = ir.VectorType(emit.element, emit.lanes)
+            a_rows, c_rows = [emit.address(0, a0)], [emit.address(8, c0)]
+            while len(a_rows) < tile_rows(vectors):
+                a_rows.append(builder.gep(a_rows[-1], [ai]))
+                c_rows.append(builder.gep(c_rows[-1], [ci]))
+            b_row = emit.address(4, b0)
+            columns = [_index(j * emit.lanes) for j in range(vectors)]
+
+            from_c, from_zero, loop, done = map(builder.append_basic_block, ("c", "zero", "loop", "done"))
+            builder.cbranch(accumulate, from_c, from_zero)
+            builder.position_at_end(from_c)
+            old = {(i, j): emit.load(c_rows[i], columns[j], emit.lanes) for i, j in grid}
+            builder.branch(loop)
+            builder.position_at_end(from_zero)
+            builder.branch(loop)
+
+            builder.position_at_end(loop)
+            t, a_offset, b_offset = (builder.phi(_index) for _ in range(3))
+            sums = {ij: builder.phi(vector) for ij in grid}
+            b_vectors = [emit.load(builder.gep(b_row, [b_offset]), j, emit.lanes) for j in columns]
+            factors = [emit.broadcast(builder.gep(row, [a_offset])) for row in a_rows]
+            new = {(i, j): emit.multiply_add(factors[i], b_vectors[j], sums[i, j]) for i, j in grid}
+            for counter, step in ((t, _index(1)), (a_offset, at), (b_offset, bt)):
+                counter.add_incoming(_index(0), from_c)
+                counter.add_incoming(_index(0), from_zero)
+                counter.add_incoming(builder.add(counter, step), loop)
+            for ij in grid:
+                sums[ij].add_incoming(old[ij], from_c)
+                sums[ij].add_incoming(vector([0.0] * emit.lanes), from_zero)
+                sums[ij].add_incoming(new[ij], loop)
+            builder.cbranch(builder.icmp_signed("<", builder.add(t, _index(1)), depth), loop, done)
+
+            builder.position_at_end(done)
+            for i, j in grid:
+                emit.store(new[i, j], c_rows[i], columns[j])
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+def _make_product(vectors):
+    tile, tile_height = _make_tile(vectors), tile_rows(vectors)
+
+    @serial
+    def product(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate):
+        for panel in range(panels):
+            b0 = panel * panel_stride
+            for i in range(0, rows, tile_height):
+                tile(a, i * ai, ai, at, b, b0, width, depth, c, i * ci + panel * width, ci, accumulate)
+
+    return product
+
+
+_product1, _product2, _product3, _product4 = map(_make_product, (1, 2, 3, 4))
+
+
+@serial
+def product(vectors, a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate):
+    """c (+)= a @ b for `rows` rows, rounded up to the tile's. a[i, t] lies at i * ai + t * at, c[i, j] at i * ci + j;
+    b is cut in `panels` of `width` columns (`vectors` registers), each contiguous and panel_stride after the last.
+    """
+    if vectors == 1:
+        _product1(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate)
+    elif vectors == 2:
+        _product2(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate)
+    elif vectors == 3:
+        _product3(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate)
+    else:
+        _product4(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate)
