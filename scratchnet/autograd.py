@@ -87,17 +87,14 @@ def grad(
         if x.node is None:
             raise RuntimeError(f"grad: inputs[{i}] (shape {x.shape}) does not require a gradient")
     roots = _roots("grad", outputs, grad_outputs)
-    found = _walk(roots, {x.node for x in inputs}, retain_graph, create_graph)
-    results = tuple(found.get(x.node) for x in inputs)
-    for i, result in enumerate(results):
-        if result is None and not allow_unused:
-            x = inputs[i]
-            made = "leaf" if x.is_leaf else f"result of {x.node.name}"
-            raise RuntimeError(
-                f"grad: inputs[{i}] ({made}, shape {x.shape}) is not reached from the outputs; "
-                "allow_unused=True returns None for it"
-            )
-    return results
+    goals = {x.node for x in inputs}
+    plan = _plan((node for node, _ in roots), goals)
+    if not allow_unused:
+        _refuse_unreached(inputs, plan[1])
+    found = _walk(roots, goals, plan, retain_graph, create_graph)
+    if not allow_unused:
+        _refuse_unreached(inputs, found)
+    return tuple(found.get(x.node) for x in inputs)
 
 
 def backward(
@@ -113,7 +110,8 @@ def backward(
     """
     roots = _roots("backward", _as_sequence(tensors), grad_tensors)
     handed_out = {id(_owner(g.data)) for _, g in roots}
-    for node, gradient in _walk(roots, None, retain_graph, create_graph).items():
+    plan = _plan((node for node, _ in roots), None)
+    for node, gradient in _walk(roots, None, plan, retain_graph, create_graph).items():
         leaf = node.leaf()
         if leaf is None:
             continue
@@ -157,10 +155,20 @@ def _roots(caller: str, outputs: Sequence[Tensor], grad_outputs) -> list[tuple[N
     return roots
 
 
-def _walk(roots, goals: set[Node] | None, retain_graph: bool | None, create_graph: bool) -> dict[Node, Tensor]:
+def _refuse_unreached(inputs, reached) -> None:
+    for i, x in enumerate(inputs):
+        if x.node not in reached:
+            made = "leaf" if x.is_leaf else f"result of {x.node.name}"
+            raise RuntimeError(
+                f"grad: inputs[{i}] ({made}, shape {x.shape}) is not reached from the outputs; "
+                "allow_unused=True returns None for it"
+            )
+
+
+def _walk(roots, goals: set[Node] | None, plan, retain_graph: bool | None, create_graph: bool) -> dict[Node, Tensor]:
     """Carry cotangents from the roots to the goals (None: to all leaves) and return what arrives there."""
     retain_graph = create_graph if retain_graph is None else retain_graph
-    order, wanted = _plan((node for node, _ in roots), goals)
+    order, wanted = plan
     arriving: dict[Node, Tensor] = {}
     arrived: dict[Node, Tensor] = {}
     with set_grad_enabled(create_graph):

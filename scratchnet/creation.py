@@ -6,7 +6,6 @@ from scratchnet import device as _device
 from scratchnet import random
 from scratchnet.tensor import Tensor, get_default_dtype, tensor
 
-
 __all__ = [
     *("arange", "empty", "empty_like", "eye", "full", "full_like", "linspace", "ones", "ones_like", "rand"),
     *("rand_like", "randint", "randn", "randn_like", "randperm", "zeros", "zeros_like"),

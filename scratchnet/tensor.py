@@ -36,7 +36,7 @@ class Node:
     input shapes; ``seq`` counts creations, so that a parent's number is always below its children's.
     """
 
-    __slots__ = ("hooks", "leaf", "op", "params", "parents", "saved", "seq", "shapes")
+    __slots__ = ("__weakref__", "hooks", "leaf", "op", "params", "parents", "saved", "seq", "shapes")
 
     def __init__(self, op, parents=(), shapes=(), saved=None, params=None, leaf=None):
         self.op = op
@@ -92,6 +92,10 @@ def _digest(array, exact: bool) -> int:
     return hash(flat.tobytes())
 
 
+def _is_cupy(value) -> bool:
+    return type(value).__module__.startswith("cupy")
+
+
 class Tensor:
     """An n-dimensional array with a place in a gradient graph.
 
@@ -107,7 +111,7 @@ class Tensor:
     __array_ufunc__ = None  # array * tensor must reach Tensor.__rmul__
 
     def __init__(self, data, requires_grad: bool = False, *, node: Node | None = None, version=None):
-        if not (isinstance(data, np.ndarray) or type(data).__module__.startswith("cupy")):
+        if not (isinstance(data, np.ndarray) or _is_cupy(data)):
             data = tensor(data).data
         self.data = data
         self.node = node
@@ -233,9 +237,9 @@ def tensor(data, dtype=None, device: str = "cpu", requires_grad: bool = False) -
     """
     if isinstance(data, Tensor):
         data = data.data
-    given = data.dtype if hasattr(data, "dtype") else None
+    given = getattr(data, "dtype", None)
     try:
-        array = np.array(data, order="K") if device == "cpu" and not hasattr(data, "get") else data
+        array = data.copy(order="K") if _is_cupy(data) else np.array(data, order="K")
     except ValueError as error:
         raise TypeError(f"tensor: rows of unequal length ({error})") from None
     if array.dtype.kind not in "fiub":

@@ -24,7 +24,7 @@ def relu(x, /):
 
 
 @op(
-    vjp={"x": lambda g, x, negative_slope: g * where(x > 0, 1.0, negative_slope)},
+    vjp={"x": lambda g, x, negative_slope: where(x > 0, g, g * negative_slope)},
     samples=lambda r: [S(r.away(3, 4)), S(r.away(3, 4), negative_slope=0.2)],
     reference=elementwise(lambda x, negative_slope=0.01: x if x > 0 else negative_slope * x),
     kinks=[Kink("x = 0", S(np.zeros(2), negative_slope=0.2), (np.full(2, 0.2),))],

@@ -223,7 +223,7 @@ def unfold(x, /, kernel_size, dilation=1, padding=0, stride=1):
     samples=lambda r: [
         S(r.normal(2, 12, 12), output_size=(5, 4), kernel_size=2),
         S(
-            r.normal(1, 12, 8),
+            r.normal(1, 12, 9),
             output_size=(6, 7),
             kernel_size=(3, 2),
             dilation=(1, 2),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from scratchnet.ops.registry import Bad, Kink, S, elementwise, op
+from scratchnet.tensor import get_default_dtype
 
 
 def _pair(r):
@@ -66,7 +67,9 @@ def mul(a, b, /):
     errors=_unequal,
 )
 def div(a, b, /):
-    """a / b, true division: integers give the default floating dtype's quotient."""
+    """a / b; integers are divided in the default floating dtype."""
+    if a.dtype.kind != "f" and b.dtype.kind != "f":
+        a, b = a.astype(get_default_dtype()), b.astype(get_default_dtype())
     return np.true_divide(a, b)
 
 
@@ -83,7 +86,7 @@ def neg(a, /):
 
 @op(
     vjp={
-        "a": lambda g, a, b: where(b == 0, 0.0, g * b * pow(a, b - 1)),
+        "a": lambda g, a, b: g * b * pow(where((a == 0) & (b == 0), 1.0, a), b - 1.0),
         "b": lambda g, a, b, out: g * where((a == 0) & (b >= 0), 0.0, out * log(where(a == 0, 1.0, a))),
     },
     broadcasts=True,

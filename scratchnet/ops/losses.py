@@ -27,6 +27,11 @@ def _reduce(loss, reduction):
     raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
+def _constant(value, like):
+    """A weight given as tensor, array or list, in the dtype of ``like``."""
+    return Tensor(np.asarray(value.data if isinstance(value, Tensor) else value, like.dtype))
+
+
 def _same_shape(name, input, target):
     """Losses do not broadcast: a target of another shape is nearly always a mistake, and a silent one."""
     if tuple(input.shape) != tuple(target.shape):
@@ -158,7 +163,7 @@ def binary_cross_entropy(input, target, /, weight=None, reduction="mean"):
     """-(t log p + (1 - t) log(1 - p)) of probabilities p, each log no smaller than -100 as in PyTorch."""
     _same_shape("binary_cross_entropy", input, target)
     loss = _bce_elementwise(input, target)
-    return _reduce(loss if weight is None else loss * weight, reduction)
+    return _reduce(loss if weight is None else loss * _constant(weight, input), reduction)
 
 
 @op(
@@ -178,9 +183,9 @@ def binary_cross_entropy_with_logits(input, target, /, weight=None, reduction="m
     In this form nothing cancels: value and gradient keep full relative accuracy in both tails.
     """
     _same_shape("binary_cross_entropy_with_logits", input, target)
-    positive = target if pos_weight is None else target * pos_weight
+    positive = target if pos_weight is None else target * _constant(pos_weight, input)
     loss = positive * softplus(neg(input)) + (1.0 - target) * softplus(input)
-    return _reduce(loss if weight is None else loss * weight, reduction)
+    return _reduce(loss if weight is None else loss * _constant(weight, input), reduction)
 
 
 def _check_classes(name, input, target, ignore_index):
@@ -207,11 +212,11 @@ def _weighted_mean(loss, weights, reduction):
     return _reduce(loss, reduction)
 
 
-def _class_weights(weight, labels, ignore_index, classes, dtype):
-    """Each label's weight, 0 for the ignored ones, and labels with those replaced by a valid class."""
+def _class_weights(weight, labels, ignore_index, classes, like):
+    """The classes' weights, each label's weight (0 for the ignored ones), and labels with those made class 0."""
     kept = labels != ignore_index
     safe = np.where(kept, labels, 0)
-    weight = np.ones(classes, dtype) if weight is None else np.asarray(getattr(weight, "data", weight), dtype)
+    weight = _constant(np.ones(classes) if weight is None else weight, like).data
     if weight.shape != (classes,):
         raise ValueError(f"weight must have one element for each of {classes} classes, got shape {weight.shape}")
     return weight, weight[safe] * kept, safe
@@ -275,7 +280,7 @@ def _class_errors(r):
 def nll_loss(input, target, /, weight=None, ignore_index=-100, reduction="mean"):
     """-weight[t] input[t] of log-probabilities, averaged with the weights; ``ignore_index`` labels count nothing."""
     dim = _check_classes("nll_loss", input, target, ignore_index)
-    _, weights, labels = _class_weights(weight, target.data, ignore_index, input.shape[dim], input.dtype)
+    _, weights, labels = _class_weights(weight, target.data, ignore_index, input.shape[dim], input)
     picked = gather(input, Tensor(np.expand_dims(labels, dim)), dim).squeeze(dim)
     return _weighted_mean(picked * neg(Tensor(weights)), weights, reduction)
 
@@ -314,7 +319,7 @@ def cross_entropy(input, target, /, weight=None, ignore_index=-100, reduction="m
     loss = nll_loss(logp, target, weight, ignore_index, reduction)
     if label_smoothing == 0:
         return loss
-    every, weights, _ = _class_weights(weight, target.data, ignore_index, input.shape[dim], input.dtype)
+    every, weights, _ = _class_weights(weight, target.data, ignore_index, input.shape[dim], input)
     spread = Tensor(every.reshape([-1 if d == dim else 1 for d in range(input.ndim)]) / -input.shape[dim])
     kept = Tensor((target.data != ignore_index).astype(input.dtype))
     smooth = _weighted_mean(sum(logp * spread, dim) * kept, weights, reduction)
@@ -326,9 +331,7 @@ def _soft_cross_entropy(logp, target, weight, reduction, label_smoothing, dim):
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / logp.shape[dim]
     if weight is not None:
-        target = target * Tensor(np.asarray(getattr(weight, "data", weight), logp.dtype)).reshape(
-            [-1 if d == dim else 1 for d in range(logp.ndim)]
-        )
+        target = target * _constant(weight, logp).reshape([-1 if d == dim else 1 for d in range(logp.ndim)])
     return _reduce(neg(sum(logp * target, dim)), reduction)
 
 

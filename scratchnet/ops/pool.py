@@ -104,7 +104,7 @@ def _gather2d_input_by_loops(g, indices, input_size):
     vjp={"input": lambda g, indices, input_shape: gather2d_input(g, indices, input_shape)},
     samples=lambda r: [S(r.normal(2, 3, 4, 5), r.integers(0, 20, 2, 3, 2, 2))],
     reference=_gather2d_by_loops,
-    errors=lambda r: [Bad(IndexError, "20", S(r.normal(1, 1, 4, 5), np.array([[[[20]]]])))],
+    errors=lambda r: [Bad(IndexError, "between 0 and 19", S(r.normal(1, 1, 4, 5), np.array([[[[20]]]])))],
 )
 def gather2d(input, indices, /):
     """out[n,c,i,j] = the element of plane input[n,c], flattened, at indices[n,c,i,j]."""
@@ -116,7 +116,7 @@ def gather2d(input, indices, /):
     samples=lambda r: [S(r.normal(2, 3, 2, 2), r.integers(0, 20, 2, 3, 2, 2), input_size=(2, 3, 4, 5))],
     reference=_gather2d_input_by_loops,
     errors=lambda r: [
-        Bad(IndexError, "20", S(r.normal(1, 1, 1, 1), np.array([[[[20]]]]), input_size=(1, 1, 4, 5))),
+        Bad(IndexError, "between 0 and 19", S(r.normal(1, 1, 1, 1), np.array([[[[20]]]]), input_size=(1, 1, 4, 5))),
     ],
 )
 def gather2d_input(grad_output, indices, /, input_size):

@@ -214,6 +214,8 @@ class Op:
             )
             raise TypeError(f"{self.name}: mixed floating dtypes ({given}); convert one with .float() or .double()")
         floating = floats.pop() if floats else None
+        if floating is None and any(isinstance(v, float) for v in values):
+            floating = get_default_dtype()
         if len(values) > 1:
             devices = {v.device for v in values if isinstance(v, Tensor)}
             if len(devices) > 1:
@@ -222,8 +224,6 @@ class Op:
 
     def _tensor(self, value, floating, values) -> Tensor:
         if not isinstance(value, Tensor):
-            if isinstance(value, float) and floating is None:
-                floating = get_default_dtype()
             like = next((v.data for v in values if isinstance(v, Tensor)), None)
             dtype = None
             if isinstance(value, (bool, int, float)):
@@ -270,20 +270,25 @@ class Op:
         known = {name: self._restore(node, name, saved, recording) for name, saved in node.saved.items()}
         if self.variadic:
             known[self.inputs[0]] = [known[name] for name in self._names(needs) if name in known]
-        if recording and self.composite is not None:
-            pieces = self._through_composite(node, g, needs, known)
-        elif isinstance(self.vjp, dict):
-            known |= self._facts(node, needs)
-            pieces = [
-                self.vjp[x](g, **{name: known[name] for name in self.wants[x]}) if need and x in self.vjp else None
-                for x, need in zip(self.inputs, needs, strict=True)
-            ]
-        else:
-            known |= self._facts(node, needs)
-            pieces = self.vjp(g, **{name: known[name] for name in self.wants[None]})
+        try:
+            if recording and self.composite is not None:
+                pieces = self._through_composite(node, g, needs, known)
+            else:
+                pieces = self._products(g, needs, known | self._facts(node, needs))
+        except FloatingPointError as error:  # from detect_anomaly, inside the vjp's own ops
+            raise FloatingPointError(f"{self.name}: NaN in its gradient ({error})") from None
         return [
             self._fit(piece, shape, name) if need and piece is not None else None
             for piece, shape, name, need in zip(pieces, node.shapes, self._names(needs), needs, strict=True)
+        ]
+
+    def _products(self, g, needs, known) -> list[Tensor | None]:
+        """Call the vector-Jacobian products with what each asks for."""
+        if not isinstance(self.vjp, dict):
+            return self.vjp(g, **{name: known[name] for name in self.wants[None]})
+        return [
+            self.vjp[x](g, **{name: known[name] for name in self.wants[x]}) if need and x in self.vjp else None
+            for x, need in zip(self.inputs, needs, strict=True)
         ]
 
     def _facts(self, node, needs) -> dict[str, Any]:

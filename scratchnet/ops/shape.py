@@ -146,7 +146,7 @@ def expand(x, /, shape):
         S(r.normal(0, 3), shape=(3,)),
     ],
     reference=lambda x, shape: _sum_to_by_loops(x, shape),
-    errors=lambda r: [Bad(ValueError, r"\(2, 3\).*\(2,\)", S(r.normal(2, 3), shape=(2,)))],
+    errors=lambda r: [Bad(ValueError, r"\(2,\).*\(2, 3\)", S(r.normal(2, 3), shape=(2,)))],
     degree=1,
 )
 def sum_to(x, /, shape):
