@@ -1,6 +1,6 @@
 """A deep-learning library one can read in an evening and still train real image models with."""
 
-from scratchnet import autograd, methods
+from scratchnet import autograd, cuda, methods
 from scratchnet.autograd import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from scratchnet.creation import *
 from scratchnet.ops import *

@@ -25,7 +25,7 @@ def gradcheck(
     *,
     seed: int = 0,
     directions: int = 2,
-    rtol: float = 1e-7,
+    rtol: float = 1e-9,
 ) -> bool:
     """Check the first-order gradients of ``function`` with respect to every floating input.
 
