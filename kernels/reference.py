@@ -244,7 +244,7 @@ def sgd_step_(
     On the `first` step the buffer becomes the gradient (weight decay included), undampened.
     """
     check_step(param, grad=grad, momentum_buffer=momentum_buffer)
-    step = grad + weight_decay * param
+    step = _decayed(grad, param, weight_decay)
     if momentum != 0:
         need_state("momentum_buffer", momentum_buffer, "momentum is not 0")
         momentum_buffer[...] = step if first else momentum * momentum_buffer + (1 - dampening) * step
@@ -280,7 +280,7 @@ def adam_step_(
     if decoupled:
         param *= 1 - lr * weight_decay
     else:
-        grad = grad + weight_decay * param
+        grad = _decayed(grad, param, weight_decay)
     exp_avg[...] = beta1 * exp_avg + (1 - beta1) * grad
     exp_avg_sq[...] = beta2 * exp_avg_sq + (1 - beta2) * np.square(grad)
     scale, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
@@ -310,7 +310,7 @@ def rmsprop_step_(
     divides by sqrt(v) + eps; `eps_inside_sqrt` is Keras's sqrt(v + eps).
     """
     check_step(param, grad=grad, square_avg=square_avg, momentum_buffer=momentum_buffer, grad_avg=grad_avg)
-    grad = grad + weight_decay * param
+    grad = _decayed(grad, param, weight_decay)
     square_avg[...] = alpha * square_avg + (1 - alpha) * np.square(grad)
     variance = square_avg
     if centered:
@@ -378,6 +378,10 @@ def need_state(name, array, reason):
     """Raise where a state array is missing that the options ask for."""
     if array is None:
         raise ValueError(f"{name} must be an array where {reason}, given None")
+
+
+def _decayed(grad, param, weight_decay):
+    return grad + weight_decay * param if weight_decay != 0 else grad
 
 
 def _grouped(channels, groups):

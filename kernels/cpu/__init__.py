@@ -1,3 +1,3 @@
 """Kernels for NumPy arrays, compiled by Numba. Importing this package registers them."""
 
-from . import conv
+from . import conv, norm, optim, pool

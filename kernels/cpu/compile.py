@@ -19,6 +19,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core.registry import cpu_target
 
 target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
@@ -94,3 +95,15 @@ def _fingerprint():
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     versions = repr((numba.__version__, llvmlite.__version__, sys.version_info[:2], target))
     return hashlib.sha256(sources + versions.encode()).hexdigest()[:16]
+
+
+def tasks_for(items):
+    """How many tasks to cut `items` independent pieces of work into."""
+    return min(numba.get_num_threads(), items)
+
+
+@serial
+def portion(items, tasks, task):
+    """(begin, end) of a task's pieces of work."""
+    task = np.int64(task)  # the index of a prange is unsigned, and would turn mixed arithmetic into floats
+    return task * items // tasks, (task + 1) * items // tasks
