@@ -1,0 +1,59 @@
+"""Timing two implementations of the same work side by side, and saying on what machine."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+import numpy as np
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+
+def machine() -> str:
+    """The processor's name, its cores, and the versions at work."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}"
+    return (
+        f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {numba.get_num_threads()} threads; "
+        f"{versions}, PyTorch {torch.__version__ if torch else 'not installed'}"
+    )
+
+
+def medians(functions: dict[str, Callable], seconds: float = 1.0, warmup: int = 3) -> dict[str, float]:
+    """Median time of each function in seconds. Runs are interleaved, so that all see the same weather.
+
+    Args:
+        functions: name -> function of no arguments, checked for equal results by the caller beforehand.
+        seconds: about how long to measure each.
+        warmup: untimed calls.
+    """
+    times = {name: [] for name in functions}
+    for function in functions.values():
+        for _ in range(warmup):
+            function()
+    while any(len(t) < 5 or sum(t) < seconds for t in times.values()):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def check_close(name: str, value, expected, tolerance: float) -> None:
+    """Refuse to time what is wrong: largest error relative to the largest expected value.
+
+    Raises:
+        AssertionError: the error exceeds the tolerance.
+    """
+    scale = np.abs(expected).max() or 1.0
+    error = np.abs(value - expected).max() / scale
+    assert error <= tolerance, f"{name}: relative error {error:.1e} exceeds {tolerance:.0e}"

@@ -1,0 +1,93 @@
+"""One training step of the CNN (forward, backward, Adam), against PyTorch in the same process.
+
+    python benchmarks/train_step.py
+
+Both start from the same weights and see the same batch; loss and gradients are compared before anything is timed.
+PyTorch is measured in both memory formats, and its better time counts.
+"""
+
+import argparse
+
+import numpy as np
+from harness import check_close, machine, medians, torch
+
+import scratchnet as sn
+from scratchnet import nn, optim
+from scratchnet.models import CNN
+
+
+def torch_cnn(state):
+    t = torch.nn
+    layers = (t.Conv2d(1, 32, 3), t.ReLU(), t.MaxPool2d(2), t.Conv2d(32, 64, 3), t.ReLU(), t.MaxPool2d(2))
+    layers += (t.Conv2d(64, 64, 3), t.ReLU(), t.Flatten(), t.Linear(576, 64), t.ReLU(), t.Linear(64, 10))
+    model = t.Sequential(*layers)
+    model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+    return model
+
+
+def scratchnet_step(model, images, labels):
+    optimizer = optim.Adam(model.parameters())
+    images, labels = sn.from_numpy(images), sn.from_numpy(labels)
+
+    def step():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def torch_step(model, images, labels, memory_format):
+    model = model.to(memory_format=memory_format)
+    optimizer = torch.optim.Adam(model.parameters())
+    images = torch.from_numpy(images).to(memory_format=memory_format)
+    labels = torch.from_numpy(labels)
+
+    def step():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def measure(batch_size, seconds):
+    sn.manual_seed(0)
+    generator = np.random.default_rng(0)
+    images = generator.random((batch_size, 1, 28, 28), np.float32)
+    labels = generator.integers(0, 10, batch_size)
+    model = CNN()
+    state = {name: value.data.copy() for name, value in model.state_dict().items()}
+    steps = {"scratchnet": scratchnet_step(model, images, labels)}
+    if torch:
+        formats = {"torch NCHW": torch.contiguous_format, "torch channels_last": torch.channels_last}
+        twins = {name: torch_cnn(state) for name in formats}
+        steps |= {name: torch_step(twins[name], images, labels, formats[name]) for name in formats}
+        losses = {name: step() for name, step in steps.items()}
+        check_close("loss", losses["scratchnet"], np.array(losses["torch NCHW"]), 1e-5)
+        for (name, ours), theirs in zip(model.named_parameters(), twins["torch NCHW"].parameters(), strict=True):
+            check_close(name, ours.grad.data, theirs.grad.numpy(), 1e-4)
+    return medians(steps, seconds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--seconds", type=float, default=4.0, help="measuring time for each entry")
+    args = parser.parse_args()
+    print(machine())
+    print(f"{'batch':>5} {'scratchnet':>12} {'torch NCHW':>12} {'channels_last':>14} {'torch / scratchnet':>20}")
+    for batch_size in args.batch_sizes:
+        t = measure(batch_size, args.seconds)
+        ours, theirs = t["scratchnet"], [t.get("torch NCHW"), t.get("torch channels_last")]
+        cells = [f"{1e3 * x:9.2f} ms" if x else "-" for x in (ours, *theirs)]
+        ratio = f"{min(theirs) / ours:.2f}" if torch else "-"
+        print(f"{batch_size:>5} {cells[0]:>12} {cells[1]:>12} {cells[2]:>14} {ratio:>20}")
+
+
+if __name__ == "__main__":
+    main()
