@@ -83,9 +83,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.3, help="measuring time for each entry")
     args = parser.parse_args()
     print(machine())
-    print(
-        f"{'N, C, H, K, k, s, p, groups':<32} {'direction':<9} {'ours':>10} {'GFLOP/s':>8} {'torch':>10} {'torch / ours':>13}"
-    )
+    head = ("N, C, H, K, k, s, p, groups", "direction", "ours", "GFLOP/s", "torch", "torch / ours")
+    print("{:<32} {:<9} {:>10} {:>8} {:>10} {:>13}".format(*head))
     ratios = []
     for layer in LAYERS:
         for direction in DIRECTIONS:

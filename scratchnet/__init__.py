@@ -8,6 +8,8 @@ The names are PyTorch's. Start reading at ``tensor.py`` and ``autograd.py``, the
 
 import kernels as _kernels
 
+__version__ = "0.1.0"
+
 if not hasattr(_kernels, "conv2d_weight"):
     raise ImportError(
         f"scratchnet needs its own package 'kernels', but another one was found first, at {_kernels.__file__}: "

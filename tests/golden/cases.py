@@ -13,7 +13,7 @@ CASES = {}
 
 
 def draw(name, *shapes):
-    """The inputs of a case: normal numbers from a generator seeded by its name; integer ranges as (low, high, shape)."""
+    """A case's inputs from a generator seeded by its name: normal numbers, or integers for (low, high, shape)."""
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     return [
         generator.integers(*s[:2], s[2]) if len(s) == 3 and isinstance(s[2], tuple) else generator.standard_normal(s)
