@@ -18,15 +18,15 @@ class Digits(ImageDataset):
     """Grey 28x28 images of the digits 0 to 9, in the look of MNIST, drawn on the spot: about 10,000 a second.
 
     Three in ten are printed, in the font that is part of Pillow; the others are written with a pen, each digit in one
-    to three ways. All are turned, slanted, stretched, moved and bent at random. A linear classifier reaches about 87 %
-    of the default test images, a small CNN 98.5 to 99 %.
+    to three ways. All are turned, slanted, stretched, moved and bent at random. After five epochs of
+    the default training images a linear classifier gets 88 % of the test images right, a small CNN about 98.5 %.
 
     The classes come in turn, so that every one has its share. Sample i depends on (seed, train, i) only, not on
     `size`. The images are the same on every machine with the same Pillow, up to the rounding of single pixels.
 
     Args:
         train: the training or the test images.
-        size: how many; by default 6,000 for training and 1,000 for testing.
+        size: how many; by default 12,000 for training and 2,000 for testing.
         seed: another seed gives other images.
         transform: applied to the float32 images, see `ImageDataset`.
 
@@ -38,7 +38,7 @@ class Digits(ImageDataset):
     def __init__(
         self, train: bool = True, size: int | None = None, seed: int = 0, transform: Callable | None = None
     ) -> None:
-        size = (6_000 if train else 1_000) if size is None else size
+        size = (12_000 if train else 2_000) if size is None else size
         if size < 0:
             raise ValueError(f"size: must be 0 or more, got {size}")
         labels = np.arange(size) % 10

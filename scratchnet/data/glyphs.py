@@ -112,9 +112,8 @@ def smooth_curve(points: np.ndarray, steps: int = 8) -> np.ndarray:
     p = np.concatenate([[before], points, [after]])
     p0, p1, p2, p3 = (p[i : len(p) - 3 + i, None] for i in range(4))
     t = np.arange(steps)[:, None] / steps
-    spline = (
-        p1 + (p2 - p0) * t / 2 + (p0 - 2.5 * p1 + 2 * p2 - p3 / 2) * t**2 + (1.5 * (p1 - p2) + (p3 - p0) / 2) * t**3
-    )
+    slope, bend, twist = (p2 - p0) / 2, p0 - 2.5 * p1 + 2 * p2 - p3 / 2, 1.5 * (p1 - p2) + (p3 - p0) / 2
+    spline = p1 + t * (slope + t * (bend + t * twist))
     return np.concatenate([spline.reshape(-1, 2), points[-1:]])
 
 
