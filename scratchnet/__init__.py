@@ -18,11 +18,12 @@ if not hasattr(_kernels, "conv2d_weight"):
 
 import numpy as _np
 
-from scratchnet import autograd, cuda, methods
+from scratchnet import autograd, cuda, methods, optim
 from scratchnet.autograd import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from scratchnet.creation import *
 from scratchnet.ops import *
 from scratchnet.random import default_generator, manual_seed
+from scratchnet.serialization import load_checkpoint, load_file, save_checkpoint, save_file
 from scratchnet.tensor import Tensor, from_numpy, get_default_dtype, set_default_dtype, tensor
 
 float = float32 = _np.dtype(_np.float32)
