@@ -46,13 +46,7 @@ def conv2d_input(input_size: Size, weight: Array, grad_output: Array, *, stride=
     any may be asked for. Rows that no window reaches are zero.
     """
     geometry = Conv2dGeometry.of(
-        input_size,
-        weight.shape,
-        grad_output.shape,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
+        input_size, weight.shape, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     padded = _grouped_canvas(np.zeros(geometry.full_input_size, weight.dtype), geometry)
     taps, grad = _by_tap(weight, groups), _split_channels(grad_output, groups)
@@ -71,13 +65,7 @@ def conv2d_weight(input: Array, weight_size: Size, grad_output: Array, *, stride
     weight_size is the full (K, C / groups, KH, KW).
     """
     geometry = Conv2dGeometry.of(
-        input.shape,
-        weight_size,
-        grad_output.shape,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
+        input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     padded, grad = _grouped_canvas(input, geometry), _split_channels(grad_output, groups)
     grad_weight = np.zeros(geometry.full_weight_size, input.dtype)
@@ -96,12 +84,7 @@ def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1,
     kernel_size.
     """
     geometry = Pool2dGeometry.of(
-        input.shape,
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        ceil_mode=ceil_mode,
+        input.shape, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     height, width = geometry.input_size
     places = np.arange(height * width).reshape(1, 1, height, width)
@@ -139,14 +122,7 @@ def gather2d_input(input_size: Size, indices: Indices, grad_output: Array):
 
 @kernel
 def avg_pool2d(
-    input: Array,
-    *,
-    kernel_size,
-    stride=None,
-    padding=0,
-    ceil_mode=False,
-    count_include_pad=True,
-    divisor_override=None,
+    input: Array, *, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):
     """Sum over windows, divided by the number of their elements or by divisor_override.
 
@@ -176,12 +152,7 @@ def avg_pool2d_input(
 ):
     """Gradient of avg_pool2d by its input, of input_size (N, C, H, W). Linear in grad_output."""
     geometry = Pool2dGeometry.of(
-        input_size,
-        grad_output.shape,
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        ceil_mode=ceil_mode,
+        input_size, grad_output.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
     share = grad_output / pool_divisor(geometry, count_include_pad, divisor_override, grad_output.dtype)
     canvas = _canvas(np.zeros(geometry.full_input_size, grad_output.dtype), geometry)
@@ -228,16 +199,7 @@ def batch_norm_backward(grad_output: Array, input: Array, weight: Array, mean: A
 
 @kernel
 def sgd_step_(
-    param: Array,
-    grad: Array,
-    momentum_buffer: Array | None,
-    *,
-    lr,
-    momentum,
-    dampening,
-    weight_decay,
-    nesterov,
-    first,
+    param: Array, grad: Array, momentum_buffer: Array | None, *, lr, momentum, dampening, weight_decay, nesterov, first
 ):
     """One step of SGD, in place on param and momentum_buffer (None where momentum is 0). PyTorch's formula.
 

@@ -25,6 +25,7 @@ import numpy as np
 ENVIRONMENT_VARIABLE = "SCRATCHNET_KERNELS"
 REFERENCE = "reference"
 EVERY_KERNEL = "*"
+_ABSENT = object()
 
 _kernels = {}
 _homes = {"cpu": "kernels.cpu"}  # device -> package that registers its implementations, imported on first need
@@ -73,8 +74,12 @@ class Kernel:
         functools.update_wrapper(self, reference)
         self.name = reference.__name__
         self.signature = inspect.signature(reference)
-        self.arguments = [p for p in self.signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.reference = reference
+        self.arrays = [
+            (position, p.name, *_array_kind(p.annotation))
+            for position, p in enumerate(self.signature.parameters.values())
+            if _array_kind(p.annotation)[0]
+        ]
         self._implementations = []
 
     def __repr__(self):
@@ -129,17 +134,16 @@ class Kernel:
     def _check(self, args, options):
         """Raise unless arrays are arrays, of one device and one dtype. Returns the device."""
         dtypes, devices = {}, {}
-        for position, parameter in enumerate(self.arguments):
-            kind, optional = _array_kind(parameter.annotation)
-            value = args[position] if position < len(args) else options.get(parameter.name)
-            if kind is None or (value is None and (optional or parameter.name not in options)):
-                continue
-            devices[parameter.name] = _device(self.name, parameter.name, value)
+        for position, name, kind, optional in self.arrays:
+            value = args[position] if position < len(args) else options.get(name, _ABSENT)
+            if value is _ABSENT or (value is None and optional):
+                continue  # Python's own TypeError names what is absent
+            devices[name] = _device(self.name, name, value)
             if value.dtype not in kind.dtypes:
                 wanted = " or ".join(map(str, kind.dtypes))
-                raise TypeError(f"{self.name}: {parameter.name} must be {wanted}, given {value.dtype}")
+                raise TypeError(f"{self.name}: {name} must be {wanted}, given {value.dtype}")
             if kind is Array:
-                dtypes[parameter.name] = value.dtype
+                dtypes[name] = value.dtype
         for what, found in (("dtype", dtypes), ("device", devices)):
             if len(set(found.values())) > 1:
                 given = ", ".join(f"{name} {value}" for name, value in found.items())
@@ -155,9 +159,8 @@ def kernel(reference):
 
 def explain(kernel, *args, **options):
     """What `kernel(*args, **options)` would run, and why, as a `Choice`; nothing is computed."""
-    device = kernel._check(args, options)
     implementation, reason = kernel._choose(args, options)
-    return Choice(kernel.name, device, implementation.name, reason)
+    return Choice(kernel.name, implementation.device, implementation.name, reason)
 
 
 @contextlib.contextmanager
@@ -229,7 +232,6 @@ def _device(kernel, name, value):
     raise TypeError(f"{kernel}: {name} must be a NumPy or CuPy array, given {type(value).__name__}")
 
 
-@functools.cache
 def _array_kind(annotation):
     """(Array or Indices or None, whether None may be given) of a parameter's annotation."""
     options = getattr(annotation, "__args__", (annotation,))

@@ -14,28 +14,19 @@ The order of every sum depends on shapes alone, so results do not depend on the 
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numba import prange
 
 from .. import reference
 from ..geometry import Conv2dGeometry
-from .compile import parallel, serial
+from .compile import parallel, portion, serial, tasks_for
 from .layout import channels_first, channels_last
-from .simd import VECTOR_BYTES, clear, copy, panel_layout, product, tile_rows
+from .patches import Patches, following, gather, patches_of, position
+from .simd import VECTOR_BYTES, copy, panel_layout, product, tile_rows
 
 _PATCHES_BYTES = 1 << 18  # a block of patches: well inside the second-level cache
 _GRADIENT_BLOCK = 96  # pixels of a block in the weight gradient: their grad_output stays in the first level
 _TILE_MULTIPLE = 24  # divisible by every tile's rows
-
-
-class Patches(NamedTuple):
-    """Where patches lie in a channels-last source."""
-
-    rows: np.ndarray  # kernel rows, relative to the pixel's row
-    runs: np.ndarray  # first elements of what a kernel row reads contiguously, relative to the pixel's first element
-    length: int  # elements of a run
-    step: tuple  # source rows and columns from one output pixel to the next
 
 
 class Pixels(NamedTuple):
@@ -61,13 +52,7 @@ def conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
 @reference.conv2d_input.implementation("direct")
 def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
-        input_size,
-        weight.shape,
-        grad_output.shape,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
+        input_size, weight.shape, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     n, c, height, width = geometry.full_input_size
     grad_input = np.empty((n, height, width, c), weight.dtype)
@@ -82,20 +67,14 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
 @reference.conv2d_weight.implementation("direct")
 def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
-        input.shape,
-        weight_size,
-        grad_output.shape,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
+        input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     k, c, kernel_height, kernel_width = geometry.full_weight_size
     k //= groups
     if not input.size or not grad_output.size or not k:
         return np.zeros(geometry.full_weight_size, input.dtype)
     source, grad = channels_last(input), channels_last(grad_output)
-    patches = _patches(*_forward_taps(geometry), geometry.stride, source.shape[3], c)
+    patches = patches_of(*_forward_taps(geometry), geometry.stride, source.shape[3], c)
     panels, vectors, panel_width = panel_layout(k, input.dtype)
     depth = kernel_width * c
     rows_at_once = 1 if depth >= _TILE_MULTIPLE else kernel_height
@@ -141,13 +120,6 @@ def _phases(geometry, axis):
         yield first, taps, np.array([(first + before - h * d) // s for h in taps], np.int64)
 
 
-def _patches(taps_y, taps_x, step, channels, channels_of_group):
-    """The Patches of these taps. Adjacent columns with all their channels are one run, otherwise each is its own."""
-    if channels_of_group == channels and np.all(np.diff(taps_x) == 1):
-        return Patches(taps_y, taps_x[:1] * channels, len(taps_x) * channels, step)
-    return Patches(taps_y, taps_x * channels, channels_of_group, step)
-
-
 def _correlate(source, matrix, taps, step, target, origin, stride):
     """target[n, origin + stride * m] = matrix @ the patch at source[n, step * m + taps], for all m inside.
 
@@ -165,9 +137,9 @@ def _correlate(source, matrix, taps, step, target, origin, stride):
     for panel in range(panels):
         columns = matrix[:, :, panel * width : (panel + 1) * width]
         packed[:, panel, :, : columns.shape[2]] = columns
-    patches = _patches(*taps, step, source.shape[3], channels_from)
+    patches = patches_of(*taps, step, source.shape[3], channels_from)
     block = max(1, _PATCHES_BYTES // (depth * source.itemsize) // _TILE_MULTIPLE) * _TILE_MULTIPLE
-    tasks = min(numba.get_num_threads(), -(-source.shape[0] * extent[0] * extent[1] // block))
+    tasks = tasks_for(-(-source.shape[0] * extent[0] * extent[1] // block))
     _multiply_patches(source, *patches, packed, target, extent, origin, stride, channels_to, vectors, block, tasks)
 
 
@@ -177,7 +149,7 @@ def _multiply_patches(
 ):
     for task in prange(tasks):  # an entry point takes no named tuples: parallel loops of Numba do not
         patches, pixels = Patches(rows, runs, length, step), Pixels(extent, origin, stride)
-        _multiply_blocks(source, patches, packed, target, pixels, channels, vectors, block, tasks, np.int64(task))
+        _multiply_blocks(source, patches, packed, target, pixels, channels, vectors, block, tasks, task)
 
 
 @serial
@@ -188,23 +160,23 @@ def _multiply_blocks(source, patches, packed, target, pixels, channels, vectors,
     scratch = np.empty(block * depth, source.dtype)
     results = np.empty(block * panels * width, source.dtype)
     count = source.shape[0] * pixels.extent[0] * pixels.extent[1]
-    blocks = -(-count // block)
-    for first in range(task * blocks // tasks * block, (task + 1) * blocks // tasks * block, block):
+    begin, end = portion(-(-count // block), tasks, task)
+    for first in range(begin * block, end * block, block):
         size = min(block, count - first)
         for group in range(groups):
-            _gather(scratch, depth, source, patches, group * (source.shape[3] // groups), pixels.extent, first, size)
+            gather(scratch, depth, source, patches, group * (source.shape[3] // groups), pixels.extent, first, size)
             weights = flat_packed[group * panels * depth * width :]
             product(
                 vectors, scratch, depth, 1, weights, depth * width, width, depth, results, panels * width, size,
                 panels, False,
             )  # fmt: skip
-            n, y, x = _position(first, pixels.extent)
+            n, y, x = position(first, pixels.extent)
             for p in range(size):
                 row = n * target.shape[1] + pixels.origin[0] + y * pixels.stride[0]
                 column = pixels.origin[1] + x * pixels.stride[1]
                 start = (row * target.shape[2] + column) * target.shape[3] + group * channels
                 copy(flat_target, start, results, p * panels * width, channels)
-                n, y, x = _next(n, y, x, pixels.extent)
+                n, y, x = following(n, y, x, pixels.extent)
 
 
 @parallel
@@ -234,7 +206,7 @@ def _weight_gradient_of_chunk(source, patches, grad, group, channels_from, chann
     end = min(begin + chunk, grad.shape[0] * extent[0] * extent[1])
     for first in range(begin, end, _GRADIENT_BLOCK):
         size = min(_GRADIENT_BLOCK, end - first)
-        _gather(scratch, rows, source, patches, group * channels_from, extent, first, size)
+        gather(scratch, rows, source, patches, group * channels_from, extent, first, size)
         for p in range(size):
             start = (first + p) * grad.shape[3] + group * channels_to
             for k in range(0, channels_to, width):
@@ -244,44 +216,3 @@ def _weight_gradient_of_chunk(source, patches, grad, group, channels_from, chann
             vectors, scratch, 1, rows, packed, _GRADIENT_BLOCK * width, width, size, flat_partial, columns, rows,
             columns // width, first > begin,
         )  # fmt: skip
-
-
-@serial
-def _gather(scratch, stride, source, patches, channel, extent, first, count):
-    """scratch[p * stride :] = the patch of pixel first + p, its runs starting at `channel`, for all p < count."""
-    _, height, width, channels = source.shape
-    flat, end, length = source.reshape(source.size), width * channels, patches.length
-    n, y, x = _position(first, extent)
-    for p in range(count):
-        at, corner = p * stride, x * patches.step[1] * channels + channel
-        for tap in patches.rows:
-            row = y * patches.step[0] + tap
-            inside = 0 <= row < height
-            for run in patches.runs:
-                start = corner + run
-                low = min(max(-start, 0), length) if inside else length
-                high = max(min(end - start, length), low)
-                if low > 0:
-                    clear(scratch, at, low)
-                copy(scratch, at + low, flat, (n * height + row) * end + start + low, high - low)
-                if high < length:
-                    clear(scratch, at + high, length - high)
-                at += length
-        n, y, x = _next(n, y, x, extent)
-
-
-@serial
-def _position(pixel, extent):
-    """(n, y, x) of a pixel counted in that order."""
-    row, x = divmod(pixel, extent[1])
-    n, y = divmod(row, extent[0])
-    return n, y, x
-
-
-@serial
-def _next(n, y, x, extent):
-    if x + 1 < extent[1]:
-        return n, y, x + 1
-    if y + 1 < extent[0]:
-        return n, y + 1, 0
-    return n + 1, 0, 0

@@ -19,19 +19,7 @@ def sgd_step_(param, grad, momentum_buffer, *, lr, momentum, dampening, weight_d
 
 @reference.adam_step_.implementation("numba")
 def adam_step_(
-    param,
-    grad,
-    exp_avg,
-    exp_avg_sq,
-    *,
-    step,
-    lr,
-    beta1,
-    beta2,
-    eps,
-    weight_decay,
-    decoupled,
-    epsilon_hat=False,
+    param, grad, exp_avg, exp_avg_sq, *, step, lr, beta1, beta2, eps, weight_decay, decoupled, epsilon_hat=False
 ):
     reference.check_step(param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
     (step,) = integers("step", (step,), minimum=1)

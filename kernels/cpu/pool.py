@@ -15,12 +15,7 @@ from .layout import channels_first, channels_last
 @reference.max_pool2d.implementation("numba")
 def max_pool2d(input, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     geometry = Pool2dGeometry.of(
-        input.shape,
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        ceil_mode=ceil_mode,
+        input.shape, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     output, indices = (_channels_last_empty(geometry.full_output_size, t) for t in (input.dtype, np.int64))
     rows = geometry.batch * geometry.output_size[0]
@@ -54,14 +49,7 @@ def gather2d_input(input_size, indices, grad_output):
 
 @reference.avg_pool2d.implementation("numba")
 def avg_pool2d(
-    input,
-    *,
-    kernel_size,
-    stride=None,
-    padding=0,
-    ceil_mode=False,
-    count_include_pad=True,
-    divisor_override=None,
+    input, *, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
@@ -86,12 +74,7 @@ def avg_pool2d_input(
     divisor_override=None,
 ):
     geometry = Pool2dGeometry.of(
-        input_size,
-        grad_output.shape,
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        ceil_mode=ceil_mode,
+        input_size, grad_output.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
     divisor = reference.pool_divisor(geometry, count_include_pad, divisor_override, grad_output.dtype)
     share = np.divide(np.moveaxis(grad_output, 1, -1), divisor[:, :, None], order="C")

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from .compile import serial, target
 
 _triple, _, _features = target
-_avx512, _avx = "+avx512f" in _features, "+avx," in _features
+_avx512, _avx = (feature in _features.split(",") for feature in ("+avx512f", "+avx"))
 VECTOR_BYTES = 64 if _avx512 else 32 if _avx else 16
 _REGISTERS = 32 if _avx512 or _triple.startswith(("aarch64", "arm64")) else 16
 _MAX_SUMS = _REGISTERS * 3 // 4  # vectors a tile accumulates; the other registers hold operands

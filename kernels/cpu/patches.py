@@ -1,0 +1,69 @@
+"""Gathering patches: for each output pixel, what the kernel sees there, as one run of numbers.
+
+A patch holds the input elements under the kernel in (row, column, channel) order, zeros where it hangs over the edge.
+In channels-last memory a kernel row reads one contiguous run, unless dilation or groups cut it up.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compile import serial
+from .simd import clear, copy
+
+
+class Patches(NamedTuple):
+    """Where patches lie in a channels-last source."""
+
+    rows: np.ndarray  # kernel rows, relative to the pixel's row
+    runs: np.ndarray  # first elements of what a kernel row reads contiguously, relative to the pixel's first element
+    length: int  # elements of a run
+    step: tuple  # source rows and columns from one output pixel to the next
+
+
+def patches_of(taps_y, taps_x, step, channels, channels_of_group):
+    """The Patches of these taps. Adjacent columns with all their channels are one run, otherwise each is its own."""
+    if channels_of_group == channels and np.all(np.diff(taps_x) == 1):
+        return Patches(taps_y, taps_x[:1] * channels, len(taps_x) * channels, step)
+    return Patches(taps_y, taps_x * channels, channels_of_group, step)
+
+
+@serial
+def gather(scratch, stride, source, patches, channel, extent, first, count):
+    """scratch[p * stride :] = the patch of pixel first + p, its runs starting at `channel`, for all p < count."""
+    _, height, width, channels = source.shape
+    flat, end, length = source.reshape(source.size), width * channels, patches.length
+    n, y, x = position(first, extent)
+    for p in range(count):
+        at, corner = p * stride, x * patches.step[1] * channels + channel
+        for tap in patches.rows:
+            row = y * patches.step[0] + tap
+            inside = 0 <= row < height
+            for run in patches.runs:
+                start = corner + run
+                low = min(max(-start, 0), length) if inside else length
+                high = max(min(end - start, length), low)
+                if low > 0:
+                    clear(scratch, at, low)
+                copy(scratch, at + low, flat, (n * height + row) * end + start + low, high - low)
+                if high < length:
+                    clear(scratch, at + high, length - high)
+                at += length
+        n, y, x = following(n, y, x, extent)
+
+
+@serial
+def position(pixel, extent):
+    """(n, y, x) of a pixel counted in that order."""
+    row, x = divmod(pixel, extent[1])
+    n, y = divmod(row, extent[0])
+    return n, y, x
+
+
+@serial
+def following(n, y, x, extent):
+    if x + 1 < extent[1]:
+        return n, y, x + 1
+    if y + 1 < extent[0]:
+        return n, y + 1, 0
+    return n + 1, 0, 0
