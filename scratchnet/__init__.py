@@ -18,7 +18,7 @@ if not hasattr(_kernels, "conv2d_weight"):
 
 import numpy as _np
 
-from scratchnet import autograd, cuda, methods, optim
+from scratchnet import autograd, cuda, methods, nn, optim
 from scratchnet.autograd import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from scratchnet.creation import *
 from scratchnet.ops import *

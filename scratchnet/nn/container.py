@@ -1,0 +1,145 @@
+"""Modules made of modules: Sequential, ModuleList, ModuleDict."""
+
+import operator
+from collections.abc import Iterable, Mapping
+
+from scratchnet.nn.module import Module
+
+
+class _Numbered(Module):
+    """What a Sequential and a ModuleList share: submodules with an order."""
+
+    def __init__(self, modules: Iterable[Module]):
+        super().__init__()
+        self.extend(modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self):
+        return iter(self._modules.values())
+
+    def _key(self, index: int) -> str:
+        count = len(self)
+        place = operator.index(index)
+        if not -count <= place < count:
+            raise IndexError(f"{type(self).__name__}: index {index} is out of range for {count} modules")
+        return list(self._modules)[place]
+
+    def __getitem__(self, index: int | slice):
+        if isinstance(index, slice):
+            part = type(self)()
+            for key, module in list(self._modules.items())[index]:
+                part.add_module(key, module)
+            return part
+        return self._modules[self._key(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(self._key(index), _checked(self, module))
+
+    def __delitem__(self, index: int | slice) -> None:
+        keys = list(self._modules)
+        for key in keys[index] if isinstance(index, slice) else [self._key(index)]:
+            del self._modules[key]
+        if all(key.isdigit() for key in keys):
+            self._renumber(list(self))
+
+    def _renumber(self, modules: list[Module]) -> None:
+        self._modules.clear()
+        self._modules.update((str(i), module) for i, module in enumerate(modules))
+
+    def append(self, module: Module):
+        """Add a module at the end. Returns the container itself."""
+        self.add_module(str(len(self)), _checked(self, module))
+        return self
+
+    def extend(self, modules: Iterable[Module]):
+        """Add modules at the end. Returns the container itself."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module):
+        """Put a module before place ``index``; numbers behind it grow by one. Returns the container itself."""
+        modules = list(self)
+        modules.insert(index, _checked(self, module))
+        self._renumber(modules)
+        return self
+
+
+def _checked(container, module) -> Module:
+    if not isinstance(module, Module):
+        given = f"the class {module.__name__} (call it)" if isinstance(module, type) else type(module).__name__
+        raise TypeError(f"{type(container).__name__}: expected Modules, got {given}")
+    return module
+
+
+class Sequential(_Numbered):
+    """Modules called one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict(first=a, second=b))``."""
+
+    def __init__(self, *args):
+        named = len(args) == 1 and isinstance(args[0], Mapping)
+        super().__init__(() if named else args)
+        if named:
+            for name, module in args[0].items():
+                self.add_module(name, _checked(self, module))
+
+    def forward(self, input):
+        for module in self:
+            input = module(input)
+        return input
+
+
+class ModuleList(_Numbered):
+    """A list of modules; what they compute together is up to the module that holds it."""
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        super().__init__(modules)
+
+
+class ModuleDict(Module):
+    """A dictionary of modules by name."""
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()):
+        super().__init__()
+        self.update(modules)
+
+    def __getitem__(self, key: str) -> Module:
+        if key not in self._modules:
+            raise KeyError(f"ModuleDict has no module {key!r}, only {', '.join(self._modules) or 'none'}")
+        return self._modules[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.add_module(key, _checked(self, module))
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self):
+        return iter(self._modules)
+
+    def __contains__(self, key) -> bool:
+        return key in self._modules
+
+    def keys(self):
+        return self._modules.keys()
+
+    def values(self):
+        return self._modules.values()
+
+    def items(self):
+        return self._modules.items()
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add or replace modules."""
+        for key, module in dict(modules).items():
+            self[key] = module
+
+    def pop(self, key: str) -> Module:
+        """Remove a module and return it."""
+        module = self[key]
+        del self._modules[key]
+        return module

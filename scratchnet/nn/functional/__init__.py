@@ -1,0 +1,44 @@
+"""PyTorch's ``torch.nn.functional``: the ops under its names and signatures, with every argument checked.
+
+``inplace`` is accepted everywhere PyTorch has it and means nothing: results are always new tensors.
+"""
+
+from scratchnet.nn.functional.activation import (
+    elu,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    logsigmoid,
+    prelu,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from scratchnet.nn.functional.conv import conv2d, conv_transpose2d, same_padding
+from scratchnet.nn.functional.dropout import dropout, dropout2d
+from scratchnet.nn.functional.image import fold, interpolate, pad, pixel_shuffle, pixel_unshuffle, unfold
+from scratchnet.nn.functional.linear import cosine_similarity, embedding, linear, normalize, one_hot
+from scratchnet.nn.functional.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    gaussian_nll_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+from scratchnet.nn.functional.normalization import batch_norm, group_norm, instance_norm, layer_norm
+from scratchnet.nn.functional.pooling import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
+    avg_pool2d,
+    max_pool2d,
+    max_unpool2d,
+)
