@@ -102,22 +102,22 @@ def gather2d(input: Array, indices: Indices):
 
     input (N, C, H, W), indices (N, C, OH, OW); an index outside of the plane raises IndexError.
     """
-    n, c, *plane = check_gather(input.shape, indices.shape)
-    _check_range(indices, np.prod(plane))
-    flat = np.take_along_axis(input.reshape(n, c, -1), indices.reshape(n, c, -1), axis=2)
-    return flat.reshape(indices.shape)
+    n, c, plane = check_gather(input.shape, indices.shape)
+    _check_range(indices, plane)
+    flat = indices.reshape(n, c, indices.shape[2] * indices.shape[3])
+    return np.take_along_axis(input.reshape(n, c, plane), flat, axis=2).reshape(indices.shape)
 
 
 @kernel
 def gather2d_input(input_size: Size, indices: Indices, grad_output: Array):
     """Adjoint of gather2d: zeros of input_size (N, C, H, W), to which grad_output is added at indices."""
-    n, c, *plane = check_gather(input_size, indices.shape)
+    n, c, plane = check_gather(input_size, indices.shape)
     same_shapes(indices=indices.shape, grad_output=grad_output.shape)
-    _check_range(indices, np.prod(plane))
-    grad_input = np.zeros((n * c, plane[0] * plane[1]), grad_output.dtype)
-    rows = np.arange(n * c)[:, None]
-    np.add.at(grad_input, (rows, indices.reshape(n * c, -1)), grad_output.reshape(n * c, -1))
-    return grad_input.reshape(n, c, *plane)
+    _check_range(indices, plane)
+    grad_input = np.zeros((n, c, plane), grad_output.dtype)
+    image, channel = np.ogrid[:n, :c]
+    np.add.at(grad_input, (image[..., None, None], channel[..., None, None], indices), grad_output)
+    return grad_input.reshape(input_size)
 
 
 @kernel
@@ -288,11 +288,11 @@ def rmsprop_step_(
 
 
 def check_gather(input_size, indices_size):
-    """(N, C, H, W), after a check that indices have four axes and its N and C."""
+    """(N, C, H * W), after a check that indices have four axes and the input's N and C."""
     n, c, h, w = integers("input size (N, C, H, W)", input_size, 4)
     if len(indices_size) != 4 or tuple(indices_size[:2]) != (n, c):
         raise ValueError(f"indices must have shape ({n}, {c}, OH, OW), given {tuple(indices_size)}")
-    return n, c, h, w
+    return n, c, h * w
 
 
 def _check_range(indices, plane):

@@ -153,6 +153,8 @@ class Kernel:
 
 def kernel(reference):
     """Decorator: declare a kernel by its reference function."""
+    if reference.__name__ in _kernels:
+        raise ValueError(f"kernel {reference.__name__!r} is already declared")
     _kernels[reference.__name__] = Kernel(reference)
     return _kernels[reference.__name__]
 

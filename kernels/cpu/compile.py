@@ -69,7 +69,7 @@ def _cache_folder():
     """Make Numba put what is decorated inside into our folder; yields whether there is one to write to."""
     users = numba.config.CACHE_DIR
     folder = Path(users) if users else _user_cache()
-    folder = folder / "scratchnet" / f"numba-{_fingerprint()}"
+    folder = folder / "scratchnet" / f"numba-{_key}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
@@ -90,11 +90,14 @@ def _user_cache():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-@functools.cache
-def _fingerprint():
-    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+def fingerprint(folder):
+    """A hash of the Python sources in `folder`, of the compilers' versions and of the processor."""
+    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
     versions = repr((numba.__version__, llvmlite.__version__, sys.version_info[:2], target))
     return hashlib.sha256(sources + versions.encode()).hexdigest()[:16]
+
+
+_key = fingerprint(Path(__file__).parent)
 
 
 def tasks_for(items):

@@ -25,26 +25,25 @@ def max_pool2d(input, *, kernel_size, stride=None, padding=0, dilation=1, ceil_m
 
 @reference.gather2d.implementation("numba")
 def gather2d(input, indices):
-    n, c, *plane = reference.check_gather(input.shape, indices.shape)
+    n, c, plane = reference.check_gather(input.shape, indices.shape)
     output = _channels_last_empty(indices.shape, input.dtype)
-    source = channels_last(input).reshape(n, -1, c) if input.size else np.empty((n, 0, c), input.dtype)
     outside = np.zeros(n, np.bool_)
-    _gather(source, _pixels(indices), output.reshape(n, output.shape[1] * output.shape[2], c), outside)
+    _gather(_pixels(input), _pixels(indices), output.reshape(n, output.shape[1] * output.shape[2], c), outside)
     if outside.any():
-        raise IndexError(reference.index_message(plane[0] * plane[1]))
+        raise IndexError(reference.index_message(plane))
     return channels_first(output)
 
 
 @reference.gather2d_input.implementation("numba")
 def gather2d_input(input_size, indices, grad_output):
-    n, c, *plane = reference.check_gather(input_size, indices.shape)
+    n, c, plane = reference.check_gather(input_size, indices.shape)
     same_shapes(indices=indices.shape, grad_output=grad_output.shape)
-    grad_input = np.zeros((n, *plane, c), grad_output.dtype)
+    grad_input = np.zeros((n, plane, c), grad_output.dtype)
     outside = np.zeros(n, np.bool_)
-    _scatter(_pixels(grad_output), _pixels(indices), grad_input.reshape(n, plane[0] * plane[1], c), outside)
+    _scatter(_pixels(grad_output), _pixels(indices), grad_input, outside)
     if outside.any():
-        raise IndexError(reference.index_message(plane[0] * plane[1]))
-    return channels_first(grad_input)
+        raise IndexError(reference.index_message(plane))
+    return channels_first(grad_input.reshape(n, *input_size[2:], c))
 
 
 @reference.avg_pool2d.implementation("numba")

@@ -1,0 +1,108 @@
+"""Hypothesis strategies for kernel calls, and small tools the kernel tests share.
+
+Hypothesis draws geometry and a seed, not floats. Arrays hold small integers, so that every sum is exact and results
+must agree bit for bit, in whatever order they were added.
+"""
+
+import numpy as np
+from hypothesis import strategies as st
+
+import kernels
+
+DTYPES = ("float32", "float64")
+LAYOUTS = ("contiguous", "channels_last", "strided", "reversed", "read_only")
+
+dtypes = st.sampled_from(DTYPES)
+layouts = st.sampled_from(LAYOUTS)
+seeds = st.integers(0, 2**16)
+
+
+def integers(rng, shape, dtype):
+    return rng.integers(-3, 4, size=shape).astype(dtype)
+
+
+def lay_out(array, layout):
+    """A copy of `array` with equal values, in another memory layout."""
+    if layout == "channels_last":
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+    if layout == "strided":
+        wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), 77, array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    if layout == "reversed":
+        return np.ascontiguousarray(array[:, :, ::-1])[:, :, ::-1]
+    copy = array.copy()
+    copy.flags.writeable = layout != "read_only"
+    return copy
+
+
+def reference(kernel, *args, **options):
+    """What the reference makes of the call."""
+    with kernels.use("reference"):
+        return kernel(*args, **options)
+
+
+def same_bits(a, b):
+    """Equal shape, dtype and values, NaN equal to NaN."""
+    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
+
+
+@st.composite
+def conv_calls(draw, max_channels=9):
+    """(input, weight, grad_output, options) of integers: any geometry that fits, awkward sizes included."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 3)))
+    dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 2)))
+    side = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    padding = draw(st.one_of(st.integers(0, 3), side, st.tuples(side, side)))
+    groups = draw(st.sampled_from((1, 1, 1, 2, 3)))
+    channels = groups * draw(st.integers(1, max_channels // groups))
+    outputs = groups * draw(st.sampled_from((1, 2, 5, 16, 17, 33)))
+    batch = draw(st.integers(0, 3))
+    pairs = kernels.geometry.padding_pairs("padding", padding)
+    extra = draw(st.tuples(st.integers(0, 9), st.integers(0, 9)))
+    size = [max(d * (k - 1) + 1 - sum(p), 1) + e for k, d, p, e in zip(kernel, dilation, pairs, extra, strict=True)]
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    output = kernels.geometry.conv_output_size(size, kernel, stride=stride, padding=padding, dilation=dilation)
+    rng, dtype = np.random.default_rng(draw(seeds)), draw(dtypes)
+    shapes = (batch, channels, *size), (outputs, channels // groups, *kernel), (batch, outputs, *output)
+    arrays = [lay_out(integers(rng, shape, dtype), draw(layouts)) for shape in shapes]
+    return *arrays, options
+
+
+@st.composite
+def pool_calls(draw, dilated=False):
+    """(input, options) of integers and ties; padding at most half of the kernel, every window holding an element."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride = draw(st.one_of(st.none(), st.tuples(st.integers(1, 5), st.integers(1, 3))))
+    padding = tuple(draw(st.tuples(st.integers(0, k // 2), st.integers(0, k // 2))) for k in kernel)
+    options = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": draw(st.booleans())}
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3))) if dilated else (1, 1)
+    if dilated:
+        options["dilation"] = dilation
+    extra = draw(st.tuples(st.integers(0, 9), st.integers(0, 9)))
+    size = [d * (k - 1) + 1 + e for k, d, e in zip(kernel, dilation, extra, strict=True)]
+    rng = np.random.default_rng(draw(seeds))
+    shape = (draw(st.integers(0, 3)), draw(st.sampled_from((1, 3, 16, 19))), *size)
+    return lay_out(integers(rng, shape, draw(dtypes)), draw(layouts)), options
+
+
+def sample_calls(rng, dtype, batch=2):
+    """{kernel: (args, options)}: one small call of every kernel that is not in place."""
+    x, w = rng.normal(size=(batch, 4, 7, 6)).astype(dtype), rng.normal(size=(5, 4, 3, 2)).astype(dtype)
+    g, per_channel = rng.normal(size=(batch, 5, 5, 5)).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
+    pooled = rng.normal(size=(batch, 4, 3, 3)).astype(dtype)
+    indices = rng.integers(0, 42, size=(batch, 4, 3, 3))
+    weight, bias, mean = per_channel
+    return {
+        kernels.conv2d: ((x, w), {}),
+        kernels.conv2d_input: ((x.shape, w, g), {}),
+        kernels.conv2d_weight: ((x, w.shape, g), {}),
+        kernels.max_pool2d: ((x,), {"kernel_size": 2}),
+        kernels.gather2d: ((x, indices), {}),
+        kernels.gather2d_input: ((x.shape, indices, pooled), {}),
+        kernels.avg_pool2d: ((x,), {"kernel_size": 2}),
+        kernels.avg_pool2d_input: ((x.shape, pooled), {"kernel_size": 2}),
+        kernels.batch_norm: ((x, weight, bias), {"eps": 1e-5}),
+        kernels.batch_norm_backward: ((x[::-1], x, weight, mean, np.abs(bias)), {}),
+    }

@@ -1,0 +1,89 @@
+"""Convolution and its gradients: compiled against reference, bit for bit, and the identities that tie the three."""
+
+import kernel_cases as cases
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import kernels
+
+
+@settings(max_examples=120)
+@given(cases.conv_calls())
+def test_compiled_kernels_equal_the_reference_bit_for_bit(call):
+    x, w, g, options = call
+    for kernel, args in (
+        (kernels.conv2d, (x, w)),
+        (kernels.conv2d_input, (x.shape, w, g)),
+        (kernels.conv2d_weight, (x, w.shape, g)),
+    ):
+        compiled = kernel(*args, **options)
+        assert cases.same_bits(compiled, cases.reference(kernel, *args, **options)), kernel.name
+
+
+@settings(max_examples=40)
+@given(cases.conv_calls())
+def test_the_three_kernels_are_adjoint(call):
+    x, w, g, options = call
+    product = np.vdot(kernels.conv2d(x, w, **options), g)
+    assert product == np.vdot(x, kernels.conv2d_input(x.shape, w, g, **options))
+    assert product == np.vdot(w, kernels.conv2d_weight(x, w.shape, g, **options))
+
+
+@pytest.mark.parametrize("input_size, weight_size, options", [
+    ((8, 32, 13, 13), (64, 32, 3, 3), {}),
+    ((4, 64, 16, 16), (100, 64, 4, 4), {"stride": 2, "padding": 1}),
+    ((3, 48, 40, 41), (32, 24, 5, 3), {"stride": (3, 2), "padding": ((0, 4), (3, 1)), "dilation": 2, "groups": 2}),
+    ((40, 1, 28, 28), (32, 1, 3, 3), {"padding": 1}),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_full_layers_equal_the_reference_and_are_adjoint(input_size, weight_size, options, dtype):
+    rng = np.random.default_rng(0)
+    x, w = cases.integers(rng, input_size, dtype), cases.integers(rng, weight_size, dtype)
+    y = kernels.conv2d(x, w, **options)
+    g = cases.integers(rng, y.shape, dtype)
+    dx, dw = kernels.conv2d_input(x.shape, w, g, **options), kernels.conv2d_weight(x, w.shape, g, **options)
+    assert cases.same_bits(y, cases.reference(kernels.conv2d, x, w, **options))
+    assert cases.same_bits(dx, cases.reference(kernels.conv2d_input, x.shape, w, g, **options))
+    assert cases.same_bits(dw, cases.reference(kernels.conv2d_weight, x, w.shape, g, **options))
+    exact = np.vdot(y.astype("float64"), g)
+    assert exact == np.vdot(x, dx.astype("float64")) == np.vdot(w, dw.astype("float64"))
+
+
+def test_float32_stays_close_to_float64():
+    rng = np.random.default_rng(0)
+    x, w, g = (rng.normal(size=shape) for shape in ((4, 24, 12, 12), (40, 24, 3, 3), (4, 40, 12, 12)))
+    single = [a.astype("float32") for a in (x, w, g)]
+    for kernel, pick in ((kernels.conv2d, (0, 1)), (kernels.conv2d_input, (1, 2)), (kernels.conv2d_weight, (0, 2))):
+        arrays = [[source[i] if i in pick else source[i].shape for i in range(3)] for source in ((x, w, g), single)]
+        exact, rounded = (kernel(*(a[:2] if kernel is kernels.conv2d else a), padding=1) for a in arrays)
+        assert rounded.dtype == np.float32
+        assert np.abs(rounded - exact).max() < 1e-6 * np.abs(exact).max(), kernel.name
+
+
+@pytest.mark.parametrize(
+    "input_size, weight_size",
+    [((0, 3, 5, 5), (4, 3, 3, 3)), ((2, 3, 5, 5), (0, 3, 3, 3)), ((2, 0, 5, 5), (4, 0, 3, 3))],
+)
+def test_empty_sizes_give_zeros(input_size, weight_size):
+    x, w = np.ones(input_size), np.ones(weight_size)
+    y = kernels.conv2d(x, w)
+    assert y.shape == (input_size[0], weight_size[0], 3, 3)
+    assert not y.any()
+    assert not kernels.conv2d_input(input_size, w, y).any()
+    assert kernels.conv2d_weight(x, weight_size, y).shape == weight_size
+
+
+def test_results_are_channels_last_in_memory():
+    x, w = np.ones((2, 3, 5, 5)), np.ones((4, 3, 3, 3))
+    y = kernels.conv2d(x, w)
+    assert y.transpose(0, 2, 3, 1).flags.c_contiguous
+    assert kernels.conv2d_input(x.shape, w, y).transpose(0, 2, 3, 1).flags.c_contiguous
+    assert kernels.conv2d_weight(x, w.shape, y).flags.c_contiguous
+
+
+def test_nan_outside_of_a_window_does_not_reach_it():
+    x = np.ones((1, 1, 4, 4), "float32")
+    x[0, 0, 3, 3] = np.nan
+    y = kernels.conv2d(x, np.ones((1, 1, 3, 3), "float32"))
+    assert np.isnan(y).tolist() == [[[[False, False], [False, True]]]]

@@ -1,0 +1,197 @@
+"""The registry: which implementation runs, who may say so, and what is refused."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import kernels
+from kernels.registry import Array, Kernel, kernel
+
+X, W = np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3))
+
+
+def chosen(kernel=kernels.conv2d, *args):
+    return kernels.explain(kernel, *(args or (X, W))).implementation
+
+
+def test_default_and_explanation(monkeypatch):
+    monkeypatch.delenv("SCRATCHNET_KERNELS", raising=False)
+    choice = kernels.explain(kernels.conv2d, X, W)
+    assert str(choice) == "conv2d on cpu runs 'direct': the default choice"
+    assert kernels.conv2d.implementations("cpu") == ["direct", "reference"]
+    assert kernels.max_pool2d.implementations("cpu") == ["numba", "reference"]
+
+
+def test_use_nests_and_ends(monkeypatch):
+    monkeypatch.delenv("SCRATCHNET_KERNELS", raising=False)
+    with kernels.use("reference"):
+        assert str(kernels.explain(kernels.conv2d, X, W)).endswith("runs 'reference': asked for by use")
+        with kernels.use(conv2d="direct"):
+            assert chosen() == "direct"
+            assert chosen(kernels.conv2d_weight, X, (1, 1, 3, 3), X[:, :, :1, :1]) == "reference"
+        with kernels.use("numba"):
+            assert chosen() == "direct", "a name that a kernel does not have leaves it its default"
+        assert chosen() == "reference"
+    assert chosen() == "direct"
+
+
+def test_the_environment_speaks_and_use_overrules_it(monkeypatch):
+    monkeypatch.setenv("SCRATCHNET_KERNELS", "max_pool2d=reference, conv2d = reference")
+    assert "asked for by SCRATCHNET_KERNELS" in str(kernels.explain(kernels.conv2d, X, W))
+    assert chosen(kernels.conv2d_weight, X, (1, 1, 3, 3), X[:, :, :1, :1]) == "direct"
+    with kernels.use("direct"):
+        assert chosen() == "direct"
+    monkeypatch.setenv("SCRATCHNET_KERNELS", "reference")
+    assert chosen(kernels.conv2d_weight, X, (1, 1, 3, 3), X[:, :, :1, :1]) == "reference"
+
+
+def test_use_is_for_one_thread():
+    seen = []
+    with kernels.use("reference"):
+        other = threading.Thread(target=lambda: seen.append(chosen()))
+        other.start()
+        other.join()
+    assert seen == ["direct"]
+
+
+def test_unknown_names_are_refused_with_a_list(monkeypatch):
+    with pytest.raises(ValueError, match="use: no kernel 'conv3d'; there are adam_step_, avg_pool2d"):
+        kernels.use(conv3d="reference").__enter__()
+    with pytest.raises(ValueError, match="no implementation 'winograd' of conv2d_weight; there are direct, reference"):
+        kernels.use(conv2d_weight="winograd").__enter__()
+    with pytest.raises(ValueError, match="no implementation 'magic'; there are direct, numba, reference"):
+        kernels.use("magic").__enter__()
+    monkeypatch.setenv("SCRATCHNET_KERNELS", "conv2d=magic")
+    with pytest.raises(ValueError, match="SCRATCHNET_KERNELS: no implementation 'magic' of conv2d"):
+        kernels.conv2d(X, W)
+
+
+@pytest.fixture
+def double():
+    """A kernel of its own, with a reference and an implementation for even sizes."""
+
+    def double(x: Array, *, times=1):
+        return x * 2**times
+
+    made = Kernel(double)
+
+    @made.implementation("even", supports=lambda x, *, times=1: x.size % 2 == 0 or f"size {x.size} is odd")
+    def even(x, *, times=1):
+        return np.full_like(x, -1)
+
+    return made
+
+
+def test_an_unsupported_call_falls_back_and_says_why(double):
+    assert double(np.ones(2)).tolist() == [-1, -1]
+    assert double(np.ones(1)).tolist() == [2]
+    choice = kernels.explain(double, np.ones(1))
+    assert str(choice) == "double on cpu runs 'reference': the default choice; 'even' cannot: size 1 is odd"
+
+
+def test_an_implementation_must_have_the_signature_of_the_reference(double):
+    for wrong in (
+        lambda x: x,
+        lambda x, *, times=2: x,
+        lambda x, times=1: x,
+        lambda y, *, times=1: y,
+        lambda x, *, times=1, more=0: x,
+    ):
+        with pytest.raises(
+            TypeError, match=r"'wrong' of double must have the reference's signature \(x, \*, times=1\)"
+        ):
+            double.implementation("wrong")(wrong)
+    with pytest.raises(ValueError, match="double already has an implementation 'even' on cpu"):
+        double.implementation("even")(lambda x, *, times=1: x)
+
+
+class FakeCupyArray:
+    """Stands in for cupy.ndarray: the registry looks at the type's module only."""
+
+    __module__ = "cupy"
+    dtype = np.dtype("float64")
+
+
+def test_devices_do_not_mix_and_never_fall_over_to_another(double):
+    with pytest.raises(TypeError, match="conv2d: all arrays must share one device, given input cpu, weight gpu"):
+        kernels.conv2d(X, FakeCupyArray())
+    choice = kernels.explain(kernels.conv2d, FakeCupyArray(), FakeCupyArray())
+    assert (choice.device, choice.implementation) == ("gpu", "reference")
+
+
+def test_a_name_is_declared_once():
+    with pytest.raises(ValueError, match="kernel 'conv2d' is already declared"):
+
+        @kernel
+        def conv2d(x: Array):
+            return x
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        cwd=os.path.dirname(os.path.dirname(kernels.__file__)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_import_and_reference_need_no_compiler():
+    code = """
+import sys, numpy, kernels
+kernels.max_pool2d(numpy.ones((1, 1, 2, 2)), kernel_size=2)
+assert "numba" not in sys.modules and "cupy" not in sys.modules, "imported a compiler"
+"""
+    result = run_python(code, SCRATCHNET_KERNELS="reference")
+    assert result.returncode == 0, result.stderr
+
+
+def test_threads_take_turns_where_only_workqueue_is_there():
+    code = """
+import threading, numba, numpy, kernels
+def steps():
+    p, g = numpy.ones(1000), numpy.ones(1000)
+    for _ in range(300):
+        kernels.sgd_step_(p, g, None, lr=0.5, momentum=0, dampening=0, weight_decay=0, nesterov=False, first=True)
+    sums.append(float(p.sum()))
+sums = []
+threads = [threading.Thread(target=steps) for _ in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+assert numba.threading_layer() == "workqueue"
+print(sums)
+"""
+    result = run_python(code, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
+    assert result.stdout == f"{[-149000.0] * 4}\n", result.stderr
+
+
+def test_the_cache_is_keyed_by_the_sources(tmp_path):
+    from kernels.cpu import compile
+
+    (tmp_path / "a.py").write_text("x = 1")
+    before = compile.fingerprint(tmp_path)
+    assert before == compile.fingerprint(tmp_path)
+    (tmp_path / "a.py").write_text("x = 2")
+    assert compile.fingerprint(tmp_path) != before
+
+
+def test_numba_keeps_the_users_cache_folder(tmp_path):
+    code = """
+import numba
+mine = numba.config.CACHE_DIR
+import numpy, kernels
+kernels.gather2d(numpy.ones((1, 1, 2, 2)), numpy.zeros((1, 1, 1, 1), int))
+assert numba.config.CACHE_DIR == mine
+"""
+    result = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    (folder,) = (tmp_path / "scratchnet").iterdir()
+    assert folder.name.startswith("numba-")
+    assert list(folder.rglob("*.nbi"))
+    assert not [p for p in tmp_path.rglob("*.nbi") if folder not in p.parents]
