@@ -152,9 +152,15 @@ def test_affine_moves_scales_and_slants():
     assert doubled[0, 0, 4] == pytest.approx(1) and doubled.sum() == pytest.approx(2 * 1.5)
     slanted = RandomAffine(0, shear=(45, 45))(image)
     assert slanted[0, 2, 6] == pytest.approx(1) and slanted.sum() == pytest.approx(1)
-    assert (
-        RandomAffine(0, translate=(1, 0), fill=0.25)(image, Constant(1.0)).tolist() == np.full((1, 9, 9), 0.25).tolist()
-    )
+    both = RandomAffine((90, 90), shear=(45, 45))(image)
+    assert both[0, 2, 2] == pytest.approx(1), "slanted, then turned counter-clockwise"
+    outside = RandomAffine(0, translate=(1, 0), fill=0.25)(image, Constant(1.0))
+    np.testing.assert_array_equal(outside, np.full((1, 9, 9), 0.25))
+
+
+def test_a_plain_image_stays_plain():
+    image = np.full((3, 9, 9), 0.7, dtype=np.float32)
+    np.testing.assert_array_equal(RandomRotation(45, fill=0.7)(image, np.random.default_rng(0)), image, strict=True)
 
 
 def test_bilinear_sampling_on_a_slope_is_exact():
