@@ -45,15 +45,15 @@ class _Conv(Module):
 
     def extra_repr(self):
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
-        defaults = {"padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
+        defaults = {"padding": (0, 0), "dilation": (1, 1), "output_padding": (0, 0), "groups": 1}
         for name, default in defaults.items():
             value = getattr(self, name, default)
             if value != default:
-                parts.append(f"{name}={value!r}")
+                parts.append(f"{name}={value}")
         if self.bias is None:
             parts.append("bias=False")
         if self.padding_mode != "zeros":
-            parts.append(f"padding_mode={self.padding_mode!r}")
+            parts.append(f"padding_mode={self.padding_mode}")
         return ", ".join(parts)
 
 

@@ -71,18 +71,22 @@ class Unflatten(Module):
     def __init__(self, dim: int, unflattened_size):
         super().__init__()
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+        if self.unflattened_size.count(-1) > 1 or any(n < 1 and n != -1 for n in self.unflattened_size):
+            raise ValueError(
+                f"Unflatten: unflattened_size must hold positive sizes and at most one -1, got {self.unflattened_size}"
+            )
 
     def forward(self, input):
         dim = ops.shape.axis("unflatten", self.dim, input.ndim)
+        given, inferred = input.shape[dim], -1 in self.unflattened_size
         known = math.prod(n for n in self.unflattened_size if n != -1)
-        given = input.shape[dim]
-        if given != known and (-1 not in self.unflattened_size or not known or given % known):
-            multiple = "a multiple of " if -1 in self.unflattened_size else ""
+        if given % known if inferred else given != known:
             raise ValueError(
-                f"unflatten: expected {multiple}{known} elements on dim {self.dim}, "
+                f"unflatten: expected {'a multiple of ' * inferred}{known} elements on dim {self.dim}, "
                 f"got {given} (input shape {input.shape})"
             )
-        return input.reshape((*input.shape[:dim], *self.unflattened_size, *input.shape[dim + 1 :]))
+        sizes = [given // known if n == -1 else n for n in self.unflattened_size]
+        return input.reshape((*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
 
     def extra_repr(self):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

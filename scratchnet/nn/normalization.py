@@ -9,12 +9,20 @@ from scratchnet.nn.module import Module, Parameter
 from scratchnet.tensor import Tensor
 
 
+def _reset(weight: Parameter | None, bias: Parameter | None) -> None:
+    """Weights of one, biases of zero."""
+    if weight is not None:
+        init.ones_(weight)
+    if bias is not None:
+        init.zeros_(bias)
+
+
 class _ChannelNorm(Module):
     """Per channel a weight and a bias, and running statistics; either may be left out."""
 
     layouts: tuple[tuple[str, ...], ...]  # the sizes after (N, C) that an input may have
 
-    def __init__(self, num_features, eps, momentum, affine, track_running_stats, device, dtype):
+    def __init__(self, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias):
         super().__init__()
         checks.size(type(self).__name__, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
@@ -24,7 +32,7 @@ class _ChannelNorm(Module):
             return empty(num_features, dtype=dtype, device=device or "cpu")
 
         self.register_parameter("weight", Parameter(vector()) if affine else None)
-        self.register_parameter("bias", Parameter(vector()) if affine else None)
+        self.register_parameter("bias", Parameter(vector()) if affine and bias else None)
         self.register_buffer("running_mean", vector() if track_running_stats else None)
         self.register_buffer("running_var", vector() if track_running_stats else None)
         self.register_buffer("num_batches_tracked", Tensor(np.zeros((), np.int64)) if track_running_stats else None)
@@ -37,9 +45,7 @@ class _ChannelNorm(Module):
 
     def reset_parameters(self) -> None:
         self.reset_running_stats()
-        if self.affine:
-            init.ones_(self.weight)
-            init.zeros_(self.bias)
+        _reset(self.weight, self.bias)
 
     def _check(self, input) -> None:
         name = type(self).__name__.lower()
@@ -50,7 +56,7 @@ class _ChannelNorm(Module):
     def extra_repr(self):
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -61,7 +67,7 @@ class _BatchNorm(_ChannelNorm):
         eps: added to the variance.
         momentum: the weight of the newest statistics in the running ones (Keras' momentum m is 1 - m here); None
             keeps their plain average over all batches.
-        affine: learn a weight (ones at first) and a bias (zeros) for each channel.
+        affine: learn a weight (ones at first) and, unless ``bias`` is False, a bias (zeros) for each channel.
         track_running_stats: keep running_mean and running_var, which evaluation uses in place of the batch's own.
     """
 
@@ -74,8 +80,10 @@ class _BatchNorm(_ChannelNorm):
         track_running_stats: bool = True,
         device=None,
         dtype=None,
+        *,
+        bias: bool = True,
     ):
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, input):
         self._check(input)
@@ -119,8 +127,10 @@ class InstanceNorm2d(_ChannelNorm):
         track_running_stats: bool = False,
         device=None,
         dtype=None,
+        *,
+        bias: bool = True,
     ):
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, input):
         self._check(input)
@@ -153,23 +163,31 @@ class LayerNorm(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        _reset(self.weight, self.bias)
 
     def forward(self, input):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class GroupNorm(Module):
     """Normalise each of ``num_groups`` groups of channels of each sample, then weight and bias for each channel."""
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device=None, dtype=None
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device=None,
+        dtype=None,
+        *,
+        bias: bool = True,
     ):
         super().__init__()
         checks.size("GroupNorm", num_groups=num_groups, num_channels=num_channels)
@@ -178,13 +196,11 @@ class GroupNorm(Module):
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         device = device or "cpu"
         self.weight = Parameter(empty(num_channels, dtype=dtype, device=device)) if affine else None
-        self.bias = Parameter(empty(num_channels, dtype=dtype, device=device)) if affine else None
+        self.bias = Parameter(empty(num_channels, dtype=dtype, device=device)) if affine and bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if self.affine:
-            init.ones_(self.weight)
-            init.zeros_(self.bias)
+        _reset(self.weight, self.bias)
 
     def forward(self, input):
         checks.tensors("group_norm", input=input)
@@ -193,4 +209,7 @@ class GroupNorm(Module):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self):
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )

@@ -68,7 +68,7 @@ def _normalise(input, groups, eps):
     """Mean 0 and variance 1 within each of ``groups`` groups of a sample's channels."""
     n = input.shape[0]
     unit = np.ones(n * groups, input.dtype, like=input.data)
-    rows = input.reshape((1, n * groups, -1))
+    rows = input.reshape((1, n * groups, math.prod(input.shape[1:]) // groups))
     return batch_norm(rows, unit, np.zeros_like(unit), eps).reshape(input.shape)
 
 

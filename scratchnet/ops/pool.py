@@ -302,6 +302,7 @@ def adaptive_max_pool2d(input, /, output_size):
     for i, (top, bottom) in enumerate(_cells(h, height)):
         for j, (left, right) in enumerate(_cells(w, width)):
             cell = input.data[:, :, top:bottom, left:right]
-            y, x = np.divmod(cell.reshape(n, c, -1).argmax(axis=2), right - left)
+            flat = cell.reshape(n, c, (bottom - top) * (right - left))
+            y, x = np.divmod(flat.argmax(axis=2), right - left)
             places[:, :, i, j] = (top + y) * w + left + x
     return gather2d(input, Tensor(places))
