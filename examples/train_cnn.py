@@ -92,27 +92,28 @@ def main(argv=None):
     loader = data.DataLoader(train, args.batch_size, shuffle=True)
     test_loader = data.DataLoader(test, 256)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
-    steps = args.epochs * len(loader)
-    scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if args.schedule == "cosine" else None
+    if args.schedule == "cosine":
+        scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=args.epochs * len(loader))
+    else:
+        scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
     checkpoint = args.out / "checkpoint.safetensors"
-    state = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
+    print(nn.summary(model, (1, channels, size, size)))
     log = reporting.MetricsLog(args.out, config, resume=args.resume)
-    first_epoch = load_checkpoint(checkpoint, config=config, **state) if args.resume else 0
-    print(nn.summary(model, (channels, size, size)))
+    first_epoch = load_checkpoint(checkpoint, **parts).step if args.resume else 0
 
     for epoch in range(first_epoch, args.epochs):
         model.train()
         losses, hits, seen = [], 0, 0
-        bar = tqdm(loader, f"epoch {epoch + 1}/{args.epochs}", disable=args.quiet, leave=False)
+        bar = tqdm(loader, f"epoch {epoch + 1}/{args.epochs}", disable=args.quiet or None, leave=False)
         for images, labels in bar:
             logits = model(images)
             loss = nn.functional.cross_entropy(logits, labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if scheduler:
-                scheduler.step()
+            scheduler.step()
             losses.append(loss.item())
             hits += int((logits.data.argmax(1) == labels.data).sum())
             seen += len(labels)
@@ -125,7 +126,7 @@ def main(argv=None):
             test_loss=test_loss,
             test_accuracy=test_accuracy,
         )
-        save_checkpoint(checkpoint, step=epoch + 1, config=config, **state)
+        save_checkpoint(checkpoint, step=epoch + 1, config=config, **parts)
         print(
             f"epoch {epoch + 1}: train loss {np.mean(losses):.4f}, test loss {test_loss:.4f}, {test_accuracy:.2%} right"
         )

@@ -121,6 +121,9 @@ def _bce(p, t):
     return -(t * math.log(p) + (1 - t) * math.log(1 - p))
 
 
+_BCE_FLOOR = float(np.float32(1e-12))  # of p (1 - p) in the gradient; PyTorch's constant, a float32
+
+
 def _log_or_floor(p):
     """log p, but -100 for p = 0: PyTorch's floor, which keeps the loss finite."""
     return clamp(log(p), min=-100.0)
@@ -128,7 +131,7 @@ def _log_or_floor(p):
 
 @op(
     vjp={
-        "input": lambda g, input, target: g * (input - target) / maximum(input * (1.0 - input), 1e-12),
+        "input": lambda g, input, target: g * (input - target) / maximum(input * (1.0 - input), _BCE_FLOOR),
         "target": lambda g, input: g * (_log_or_floor(1.0 - input) - _log_or_floor(input)),
     },
     samples=lambda r: [S(r.uniform(0.1, 0.9, 3, 4), r.uniform(0.1, 0.9, 3, 4))],
