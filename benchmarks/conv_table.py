@@ -10,9 +10,9 @@ import argparse
 import math
 
 import numpy as np
-from harness import check_close, machine, medians, torch
 
 import kernels
+from harness import check_close, machine, medians, torch
 
 # N, C, H = W, K, kernel, stride, padding, groups
 LAYERS = [

@@ -9,9 +9,9 @@ PyTorch is measured in both memory formats, and its better time counts.
 import argparse
 
 import numpy as np
-from harness import check_close, machine, medians, torch
 
 import scratchnet as sn
+from harness import check_close, machine, medians, torch
 from scratchnet import nn, optim
 from scratchnet.models import CNN
 

@@ -13,13 +13,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import reporting
-from scratchnet.serialization import load_checkpoint, save_checkpoint
 from tqdm import tqdm
 
+import reporting
 import scratchnet as sn
 from scratchnet import data, metrics, nn, optim
 from scratchnet.models import CNN, ShallowCNN
+from scratchnet.serialization import load_checkpoint, save_checkpoint
 
 MODELS = {"cnn": CNN, "shallow": ShallowCNN}
 DATA = {"digits": data.Digits, "mnist": data.MNIST, "fashion-mnist": data.FashionMNIST, "cifar10": data.CIFAR10}

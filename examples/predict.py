@@ -1,0 +1,66 @@
+"""Say what a trained classifier sees in image files.
+
+    python examples/predict.py runs/digits-cnn-0/checkpoint.safetensors mine.png another.jpg
+    python examples/predict.py CHECKPOINT scan.png --invert   # dark ink on light paper; MNIST is light ink on dark
+
+Images are converted to the colours and the size that the network was trained on. A file that cannot be read is named;
+the others are classified all the same, and the exit code is 1.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import scratchnet as sn
+from scratchnet.data import read_image
+from scratchnet.models import CNN, ShallowCNN
+from scratchnet.serialization import load_checkpoint
+
+MODELS = {"cnn": CNN, "shallow": ShallowCNN}
+
+
+def load_classifier(path):
+    """The model of a checkpoint of train_cnn.py, in evaluation mode, and its configuration."""
+    config = load_checkpoint(path).config
+    model = MODELS[config["model"]](config["in_channels"], config["image_size"], len(config["classes"]))
+    load_checkpoint(path, model=model)
+    return model.eval(), config
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("--invert", action="store_true", help="swap dark and light")
+    parser.add_argument("--top", type=int, default=3, help="how many classes to name")
+    args = parser.parse_args(argv)
+
+    try:
+        model, config = load_classifier(args.checkpoint)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    mode = "L" if config["in_channels"] == 1 else "RGB"
+    size = (config["image_size"], config["image_size"])
+    width = max(len(str(path)) for path in args.images)
+    unreadable = 0
+    for path in args.images:
+        try:
+            image = read_image(path, mode, size)
+        except (OSError, ValueError) as error:
+            print(f"{path!s:<{width}}  not read: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        pixels = image.astype(np.float32) / 255
+        with sn.no_grad():
+            logits = model(sn.from_numpy(1 - pixels if args.invert else pixels).unsqueeze(0))
+            probabilities = sn.softmax(logits, 1).data[0]
+        best = np.argsort(-probabilities)[: args.top]
+        print(f"{path!s:<{width}}  " + ", ".join(f"{config['classes'][i]} {probabilities[i]:.1%}" for i in best))
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
