@@ -4,7 +4,7 @@
     python tests/golden/make_golden.py
 
 For each case: its output (``<case>/out``) and, for a cotangent of random numbers, the gradient of every floating
-input (``<case>/grad<i>``), in float64. No test imports PyTorch; they read the file.
+input (``<case>/grad<i>``); for each training what it saw. All in float64. No test imports PyTorch; they read the file.
 """
 
 from pathlib import Path
@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from cases import CASES, draw
+from trainings import TRAININGS
 
 
 def main():
@@ -24,8 +26,10 @@ def main():
         gradients = torch.autograd.grad(out, floating, torch.tensor(draw(name, tuple(out.shape))[0]))
         arrays[f"{name}/out"] = out.detach().numpy()
         arrays |= {f"{name}/grad{i}": g.numpy() for i, g in enumerate(gradients)}
+    for name, training in TRAININGS.items():
+        arrays |= {f"{name}/{key}": value for key, value in training(torch, torch.nn, torch.optim).items()}
     np.savez_compressed(Path(__file__).parent / "golden.npz", **arrays)
-    print(f"{len(CASES)} cases, {len(arrays)} arrays, PyTorch {torch.__version__}")
+    print(f"{len(CASES)} cases, {len(TRAININGS)} trainings, {len(arrays)} arrays, PyTorch {torch.__version__}")
 
 
 if __name__ == "__main__":
