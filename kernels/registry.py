@@ -159,6 +159,11 @@ def kernel(reference):
     return _kernels[reference.__name__]
 
 
+def declared():
+    """Names of all kernels, sorted."""
+    return sorted(_kernels)
+
+
 def explain(kernel, *args, **options):
     """What `kernel(*args, **options)` would run, and why, as a `Choice`; nothing is computed."""
     implementation, reason = kernel._choose(args, options)
@@ -207,7 +212,7 @@ def _parse(text):
 def _check_names(wishes, who):
     for name, implementation in wishes.items():
         if name != EVERY_KERNEL and name not in _kernels:
-            raise ValueError(f"{who}: no kernel {name!r}; there are {', '.join(sorted(_kernels))}")
+            raise ValueError(f"{who}: no kernel {name!r}; there are {', '.join(declared())}")
         if implementation == REFERENCE:
             continue
         for device in _homes:

@@ -1,3 +1,9 @@
-"""Kernels for NumPy arrays, compiled by Numba. Importing this package registers them."""
+"""Kernels for NumPy arrays, compiled by Numba. Importing this package registers them.
 
-from . import conv, norm, optim, pool
+With NUMBA_DISABLE_JIT set there is nothing to compile them, and every call runs the reference.
+"""
+
+import numba
+
+if not numba.config.DISABLE_JIT:
+    from . import conv, norm, optim, pool

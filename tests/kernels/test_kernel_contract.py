@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import kernels
+from kernels import registry
+from kernels.registry import Kernel
 
 RNG = np.random.default_rng(0)
 CALLS = {(k.name, t): (k, *call) for t in cases.DTYPES for k, call in cases.sample_calls(RNG, t).items()}
@@ -15,6 +17,14 @@ COMPILED_AND_REFERENCE = pytest.mark.parametrize("place", [0, -1], ids=["compile
 
 def results(value):
     return value if isinstance(value, tuple) else (value,)
+
+
+def test_every_kernel_is_exported_compiled_and_sampled_here():
+    exported = {name: getattr(kernels, name) for name in kernels.__all__}
+    declared = {name for name, value in exported.items() if isinstance(value, Kernel)}
+    assert declared == set(registry.declared())
+    assert all(len(exported[name].implementations()) > 1 for name in declared)
+    assert {name for name, _ in CALLS} == {name for name in declared if not name.endswith("_")}
 
 
 @COMPILED_AND_REFERENCE

@@ -152,6 +152,15 @@ assert "numba" not in sys.modules and "cupy" not in sys.modules, "imported a com
     assert result.returncode == 0, result.stderr
 
 
+def test_without_a_jit_the_reference_runs():
+    code = """
+import numpy, kernels
+print(kernels.explain(kernels.gather2d, numpy.ones((1, 1, 2, 2)), numpy.zeros((1, 1, 1, 1), int)))
+"""
+    result = run_python(code, NUMBA_DISABLE_JIT="1", SCRATCHNET_KERNELS="")
+    assert result.stdout == "gather2d on cpu runs 'reference': the default choice\n", result.stderr
+
+
 def test_threads_take_turns_where_only_workqueue_is_there():
     code = """
 import threading, numba, numpy, kernels
