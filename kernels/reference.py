@@ -10,6 +10,7 @@ another operand missing. The missing operand's slot holds its size. So the famil
 differentiation, and so are {gather2d, gather2d_input} and {avg_pool2d, avg_pool2d_input}.
 """
 
+import math
 from itertools import product
 
 import numpy as np
@@ -195,6 +196,12 @@ def batch_norm_backward(grad_output: Array, input: Array, weight: Array, mean: A
     centred = grad_output - (grad_bias.reshape(along) + normalised * grad_weight.reshape(along)) / count
     grad_input = centred * (invstd * weight).reshape(along)
     return tuple(a.astype(input.dtype) for a in (grad_input, grad_weight, grad_bias))
+
+
+@kernel
+def erf(input: Array):
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x, of every element."""
+    return np.vectorize(math.erf, otypes=[input.dtype])(input)
 
 
 @kernel

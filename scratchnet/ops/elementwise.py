@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+import kernels
 from scratchnet.ops.registry import Bad, Kink, S, elementwise, op
 from scratchnet.tensor import get_default_dtype
 
@@ -185,7 +186,7 @@ def cos(x, /):
 )
 def erf(x, /):
     """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
-    return np.vectorize(math.erf, otypes=[x.dtype])(x)
+    return kernels.erf(x)
 
 
 @op(
