@@ -1,5 +1,7 @@
 """PyTorch's ``torch.nn.functional``: the ops under its names and signatures, with every argument checked.
 
+Beyond it, ``generative`` has the losses of GANs and VAEs.
+
 ``inplace`` is accepted everywhere PyTorch has it and means nothing: results are always new tensors.
 """
 
@@ -21,6 +23,24 @@ from scratchnet.nn.functional.activation import (
 )
 from scratchnet.nn.functional.conv import conv2d, conv_transpose2d, same_padding
 from scratchnet.nn.functional.dropout import dropout, dropout2d
+from scratchnet.nn.functional.generative import (
+    bernoulli_nll,
+    effective_beta,
+    gan_discriminator_loss,
+    gaussian_kl,
+    gaussian_nll,
+    gradient_penalty,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+    minimax_generator_loss,
+    non_saturating_generator_loss,
+    r1_penalty,
+    reparameterize,
+    wasserstein_critic_loss,
+    wasserstein_generator_loss,
+)
 from scratchnet.nn.functional.image import fold, interpolate, pad, pixel_shuffle, pixel_unshuffle, unfold
 from scratchnet.nn.functional.linear import cosine_similarity, embedding, linear, normalize, one_hot
 from scratchnet.nn.functional.loss import (

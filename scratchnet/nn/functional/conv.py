@@ -113,9 +113,7 @@ def conv_transpose2d(
             )
         ]
     if min(target) < 1:
-        raise ValueError(
-            f"{owner}: input {input.shape} with padding {padding} leaves an output of size {tuple(target)}"
-        )
+        raise ValueError(f"{owner}: padding {padding} leaves nothing of input {input.shape}: size {tuple(target)}")
     return _add_bias(owner, _transpose(input, weight, target, extra, stride, padding, dilation, groups), bias)
 
 
