@@ -50,13 +50,13 @@ def non_saturating_generator_loss(fake_logits: Tensor, *, reduction: str = "mean
 
 
 def least_squares_discriminator_loss(real_scores: Tensor, fake_scores: Tensor, *, reduction: str = "mean") -> Tensor:
-    """E (real - 1)^2 / 2 + E fake^2 / 2 (Mao et al. 2017, eq. 9)."""
+    """E (real - 1)^2 / 2 + E fake^2 / 2 (Mao et al. 2017, with their targets 0 and 1)."""
     _check_scores("least_squares_discriminator_loss", reduction, real_scores=real_scores, fake_scores=fake_scores)
     return _reduced(ops.square(real_scores - 1.0) * 0.5, reduction) + _reduced(ops.square(fake_scores) * 0.5, reduction)
 
 
 def least_squares_generator_loss(fake_scores: Tensor, *, reduction: str = "mean") -> Tensor:
-    """E (fake - 1)^2 / 2 (Mao et al. 2017, eq. 9)."""
+    """E (fake - 1)^2 / 2 (Mao et al. 2017, with their targets 0 and 1)."""
     checks.floating("least_squares_generator_loss", fake_scores=fake_scores)
     return _reduced(ops.square(fake_scores - 1.0) * 0.5, reduction)
 
@@ -116,7 +116,7 @@ def gradient_penalty(
 def r1_penalty(
     discriminator: Callable[[Tensor], Tensor], real: Tensor, *, gamma: float = 10.0, reduction: str = "mean"
 ) -> Tensor:
-    """gamma / 2 E |grad D(x)|^2 on real images, D being the logits (Mescheder et al. 2018, eq. 9)."""
+    """gamma / 2 E |grad D(x)|^2 on real images, D being the logits (Mescheder et al. 2018, section 4.1)."""
     checks.floating("r1_penalty", real=real)
     return _reduced(_squared_slopes(discriminator, real.data) * (gamma / 2), reduction)
 
@@ -179,15 +179,15 @@ def effective_beta(
     "mean" is "batchmean" here. With 784 pixels, cross entropy averaged over pixels ("mean") and KL summed over latents
     ("batchmean") make beta 784: the posterior collapses onto the prior, and the decoder ignores its code.
     """
-    per_sample = []
+    divisors = []
     for name, reduction, elements in (("nll", nll_reduction, pixels), ("kl", kl_reduction, latents)):
-        factors = {"sum": batch_size, "mean": 1 / elements, "batchmean": 1.0}
-        if reduction not in factors:
+        known = {"sum": 1, "batchmean": batch_size, "mean": batch_size * elements}
+        if reduction not in known:
             raise ValueError(
                 f"effective_beta: {name}_reduction must be 'sum', 'mean' or 'batchmean', got {reduction!r}"
             )
-        per_sample.append(factors[reduction])
-    return beta * per_sample[1] / per_sample[0]
+        divisors.append(known[reduction])
+    return beta * divisors[0] / divisors[1]
 
 
 def _check_scores(owner, reduction, **both) -> None:
