@@ -113,6 +113,8 @@ def test_max_unpool_returns_values_to_their_places(draw):
     layer = nn.MaxPool2d(2, return_indices=True)
     np.testing.assert_array_equal(layer(x)[1].data, indices.data)
     assert F.max_unpool2d(pooled, indices, 2, output_size=(5, 6)).shape == (2, 3, 5, 6)
+    pooled, indices = F.max_pool2d(x, 2, padding=(0, 1), return_indices=True)
+    assert F.max_unpool2d(pooled, indices, 2, padding=(0, 1)).shape == x.shape
 
 
 def test_normalize_and_cosine_similarity(draw):
