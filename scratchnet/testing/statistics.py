@@ -213,7 +213,7 @@ def uniform_cdf(low: float, high: float):
 def normal_cdf(mean: float = 0.0, std: float = 1.0):
     """The distribution function of N(mean, std^2)."""
     erfc = np.frompyfunc(math.erfc, 1, 1)
-    return lambda x: 0.5 * erfc((mean - np.asarray(x)) / (std * math.sqrt(2))).astype(np.float64)
+    return lambda x: 0.5 * np.asarray(erfc((mean - np.asarray(x)) / (std * math.sqrt(2))), np.float64)
 
 
 def _values(samples) -> np.ndarray:

@@ -164,7 +164,7 @@ SHUFFLES = {  # name: (an order, how many are needed to see the fault, what the 
 @pytest.mark.parametrize("name", SHUFFLES)
 def test_faulty_shuffles_are_found_and_described(name):
     shuffle, draws, says = SHUFFLES[name]
-    for seed in range(3):
+    for seed in range(2):
         g = rng(seed)
         with pytest.raises(StatisticalError, match=says):
             check_permutation_uniform(np.array([shuffle(g, 10) for _ in range(draws)]))
