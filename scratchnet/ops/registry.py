@@ -202,9 +202,10 @@ class Op:
     def _coerce(self, values) -> list[Tensor]:
         """Make tensors of Python numbers and arrays, and bring integers to the one floating dtype there is.
 
-        Python numbers take the tensors' dtype, so float32 stays float32. float32 and float64 together are
+        Numbers, also NumPy's, take the tensors' dtype, so float32 stays float32. float32 and float64 together are
         refused: whichever were chosen, somebody's precision would change unseen.
         """
+        values = [v.item() if isinstance(v, np.generic) else v for v in values]
         floats = {v.dtype for v in values if hasattr(v, "dtype") and v.dtype.kind == "f"}
         if len(floats) > 1:
             given = ", ".join(
