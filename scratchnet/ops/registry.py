@@ -205,6 +205,8 @@ class Op:
         Numbers, also NumPy's, take the tensors' dtype, so float32 stays float32. float32 and float64 together are
         refused: whichever were chosen, somebody's precision would change unseen.
         """
+        if all(isinstance(v, Tensor) for v in values) and len({(type(v.data), v.data.dtype) for v in values}) == 1:
+            return values  # the usual case: tensors of one kind
         values = [v.item() if isinstance(v, np.generic) else v for v in values]
         floats = {v.dtype for v in values if hasattr(v, "dtype") and v.dtype.kind == "f"}
         if len(floats) > 1:
