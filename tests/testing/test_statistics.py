@@ -3,6 +3,8 @@
 Seeds are fixed: a check that passes here passes always.
 """
 
+import math
+
 import numpy as np
 import pytest
 
@@ -171,6 +173,13 @@ def test_faulty_shuffles_are_found_and_described(name):
         assert check_permutation_uniform(np.array([g.permutation(10) for _ in range(draws)])) >= FALSE_ALARM
 
 
+def test_an_order_used_for_two_epochs_is_found():
+    """Every row alone is uniform; the steps from row to row are not."""
+    orders = np.array([rng(seed).permutation(10) for seed in range(30)])
+    with pytest.raises(StatisticalError, match="a step takes .* times in 59"):
+        check_permutation_uniform(orders.repeat(2, axis=0))
+
+
 def test_an_epoch_with_a_repeated_item_is_no_permutation():
     with pytest.raises(StatisticalError, match="row 1 is no order of 0 to 2"):
         check_permutation_uniform([[2, 0, 1], [2, 0, 0]])
@@ -205,6 +214,11 @@ def test_messages_and_pvalues():
     )
     assert check_bernoulli_rate(np.arange(40) < 38, 0.5, alpha=1e-10) == pytest.approx(2 * 821 / 2**40)
     assert check_mean(sn.tensor([[0.0, 0.5], [0.5, 1.0]]), 1, bounds=(0, 1)) == pytest.approx(2 * np.exp(-2))
+    halves = np.arange(10) < 5
+    rare = dict(std=0.1, bounds=(0, 1))  # Bernstein, with reach 0.8 and a mean that is 0.3 off
+    assert check_mean(halves, 0.2, **rare, alpha=0) == pytest.approx(2 * np.exp(-0.9 / (0.02 + 0.16)))
+    assert check_variance([0, 2], 2) == pytest.approx(2 * math.erfc(math.sqrt(0.5)))  # 1 degree, sum of squares / 2 = 1
+    assert check_variance([0, 2], 2, mean=1) == pytest.approx(2 * (1 - math.exp(-0.5)))  # 2 degrees
     assert check_uniform(np.array([0.5]), 0, 1) == 1
     np.testing.assert_allclose(normal_cdf(1, 2)(np.array([-1, 1, 3])), [0.158655253931457, 0.5, 0.841344746068543])
 
