@@ -199,6 +199,13 @@ def batch_norm_backward(grad_output: Array, input: Array, weight: Array, mean: A
 
 
 @kernel
+def matmul(a: Array, b: Array):
+    """a @ b for matrices (N, K) and (K, M)."""
+    check_matmul(a.shape, b.shape)
+    return np.matmul(a, b)
+
+
+@kernel
 def erf(input: Array):
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x, of every element."""
     return np.vectorize(math.erf, otypes=[input.dtype])(input)
@@ -292,6 +299,11 @@ def rmsprop_step_(
         momentum_buffer[...] = momentum * momentum_buffer + step
         step = momentum_buffer
     param -= lr * step
+
+
+def check_matmul(a_size, b_size):
+    if len(a_size) != 2 or len(b_size) != 2 or a_size[1] != b_size[0]:
+        raise ValueError(f"a and b must have shapes (N, K) and (K, M), given {a_size} and {b_size}")
 
 
 def check_gather(input_size, indices_size):

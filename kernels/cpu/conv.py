@@ -138,8 +138,10 @@ def _correlate(source, matrix, taps, step, target, origin, stride):
         columns = matrix[:, :, panel * width : (panel + 1) * width]
         packed[:, panel, :, : columns.shape[2]] = columns
     patches = patches_of(*taps, step, source.shape[3], channels_from)
+    pixels = source.shape[0] * extent[0] * extent[1]
     block = max(1, _PATCHES_BYTES // (depth * source.itemsize) // _TILE_MULTIPLE) * _TILE_MULTIPLE
-    tasks = tasks_for(-(-source.shape[0] * extent[0] * extent[1] // block))
+    block = min(block, _round_up(-(-pixels // tasks_for(pixels)), _TILE_MULTIPLE))  # no thread goes without
+    tasks = tasks_for(-(-pixels // block))
     _multiply_patches(source, *patches, packed, target, extent, origin, stride, channels_to, vectors, block, tasks)
 
 

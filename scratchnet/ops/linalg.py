@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import kernels
 from scratchnet.ops.registry import Bad, S, op
 from scratchnet.ops.shape import squeeze, transpose, unsqueeze
 from scratchnet.tensor import Tensor
@@ -60,6 +61,8 @@ def matmul(a, b, /):
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"matmul: 0-d operands have no product, got shapes {a.shape} and {b.shape}")
     try:
+        if a.ndim == b.ndim == 2 and a.dtype.kind == b.dtype.kind == "f":
+            return kernels.matmul(a, b)
         return np.matmul(a, b)
     except ValueError:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit") from None

@@ -99,6 +99,7 @@ def sample_calls(rng, dtype, batch=2):
         kernels.conv2d_input: ((x.shape, w, g), {}),
         kernels.conv2d_weight: ((x, w.shape, g), {}),
         kernels.max_pool2d: ((x,), {"kernel_size": 2}),
+        kernels.matmul: ((x.reshape(batch * 4, 42), rng.normal(size=(42, 50)).astype(dtype)), {}),
         kernels.erf: ((x,), {}),
         kernels.gather2d: ((x, indices), {}),
         kernels.gather2d_input: ((x.shape, indices, pooled), {}),

@@ -1,0 +1,41 @@
+"""Matrix products on the tile: exact on integers, whatever the layout; and who computes what."""
+
+import kernel_cases as cases
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kernels
+from kernels.cpu.matmul import matmul as on_the_tile
+
+sizes = st.tuples(st.integers(1, 70), st.integers(1, 150), st.integers(1, 70))
+
+
+@given(sizes, cases.seeds, cases.dtypes, st.booleans(), st.booleans())
+def test_tile_equals_reference_bit_for_bit_on_integers(size, seed, dtype, transposed_a, transposed_b):
+    n, k, m = size
+    rng = np.random.default_rng(seed)
+    a = cases.integers(rng, (k, n), dtype).T if transposed_a else cases.integers(rng, (n, k), dtype)
+    b = cases.integers(rng, (m, k), dtype).T if transposed_b else cases.integers(rng, (k, m), dtype)
+    assert cases.same_bits(on_the_tile(a, b), cases.reference(kernels.matmul, a, b))
+
+
+def test_large_products_leave_blas_and_small_ones_do_not():
+    a, b = np.ones((128, 576), np.float32), np.ones((576, 64), np.float32)
+    assert kernels.explain(kernels.matmul, a, b).implementation == "tile"
+    assert kernels.explain(kernels.matmul, a[:2], b).implementation == "reference"
+    np.testing.assert_array_equal(kernels.matmul(a, b), np.full((128, 64), 576.0))
+
+
+@pytest.mark.parametrize("shapes", [((0, 3), (3, 4)), ((3, 0), (0, 4)), ((3, 4), (4, 0))])
+def test_nothing_times_something(shapes):
+    a, b = map(np.ones, shapes)
+    np.testing.assert_array_equal(on_the_tile(a, b), a @ b)
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (4, 5)), ((3,), (3, 4)), ((1, 2, 3), (3, 4))])
+def test_shapes_that_do_not_fit_are_refused(shapes):
+    for call in (kernels.matmul, on_the_tile):
+        with pytest.raises(ValueError, match=r"shapes \(N, K\) and \(K, M\), given"):
+            call(*map(np.ones, shapes))
