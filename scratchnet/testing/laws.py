@@ -76,8 +76,9 @@ def adjoint(
 
     Raises:
         LawError: the products differ by more than 2 gamma_n <absolute(|x|), |g|>.
-        ValueError: that bound reaches the product's own size, root of sum (absolute(|x|) g)^2, as it does with
-            millions of terms in float32: the check would be blind. Pass whole numbers, or a g with fewer elements.
+        ValueError: that bound reaches a quarter of the product's own size where signs are random, which is
+            sqrt(sum (absolute(|x|) g)^2 / terms), as it does for large layers in float32: the check would be blind.
+            Pass whole numbers, or a g of which few elements are not 0.
     """
     _balance("adjoint", function, x, g, 1, terms, absolute, transpose)
 
@@ -87,8 +88,8 @@ def homogeneous(
 ) -> None:
     """<x, gradient of <f(x), g>> = degree <f(x), g>: Euler's theorem, where f(t x) = t^degree f(x) for t > 0.
 
-    So it is for ReLU, max pooling, absolute values and every linear function (degree 1), squares (2), softmax of no
-    matter what (not at all). Arguments and errors are those of ``adjoint``.
+    Degree 1: ReLU, max pooling, absolute values, every linear function; degree 2: squares. Arguments and errors are
+    those of ``adjoint``.
     """
     _balance("homogeneous", function, x, g, degree, terms, absolute, None)
 
@@ -100,7 +101,7 @@ def _balance(law, function, x, g, degree, terms, absolute, transpose):
     right = _inner(x, vjp(function, x, g) if transpose is None else value(transpose, g))
     sizes = np.abs(_magnitude(function, absolute, x) * g.astype(np.float64))
     bound = 2 * abs(degree) * (gamma(terms, x.dtype) + gamma(_SUM_HEIGHT, np.float64)) * sizes.sum()
-    if bound > abs(degree) * math.sqrt(np.square(sizes).sum()):
+    if bound > abs(degree) * math.sqrt(np.square(sizes).sum() / max(terms, 1)) / 4:
         raise ValueError(
             f"{law}: {terms} terms in {x.dtype} leave a bound of {bound:.3g}: use whole numbers, or a sparser g"
         )
@@ -130,10 +131,10 @@ def commutes(
     terms: int = 0,
     absolute: Function | None = None,
 ) -> None:
-    """f(before(x)) = after(other(x)), ``before`` and ``after`` rearranging arrays without arithmetic.
+    """f(before(x)) = after(other(x)), where ``before`` and ``after`` are functions of arrays that round nothing.
 
     Equivariance under flips, shifts, transposition or a permutation of the batch; with an ``after`` that does nothing,
-    invariance. ``other`` is f where none is given. ``terms`` and ``absolute`` as for ``adjoint``; 0 is exact.
+    invariance. ``other`` is f where none is given. ``terms`` and ``absolute`` as for ``adjoint``, by default exact.
     """
     x, other = _array(x), other or function
     bound = 2 * gamma(terms, x.dtype) * after(_magnitude(other, absolute, x)) if terms else 0.0
@@ -157,7 +158,9 @@ def samplewise(function: Function, x, *, terms: int = 0, absolute: Function | No
         commutes(function, lambda a, i=i: a[i : i + 1], lambda a, i=i: a[i : i + 1], x, terms=terms, absolute=absolute)
 
 
-def preserves_constants(function: Function, shape: Sequence[int], *, constant=3.0, terms: int = 0, dtype=np.float64):
+def preserves_constants(
+    function: Function, shape: Sequence[int], *, constant: float = 3.0, terms: int = 0, dtype=np.float64
+) -> None:
     """f of a constant array is that constant: weights add up to 1, and rounding stays below gamma_n |constant|."""
     out = value(function, np.full(shape, constant, dtype))
     agree("preserves_constants", out, np.full(out.shape, constant, dtype), gamma(terms, dtype) * abs(constant))
@@ -200,11 +203,8 @@ def affine_invariant(
     moved = x.dtype.type(scale) * x + x.dtype.type(shift)
     plain = value(lambda t: norm(t, eps), x)
     kappa = max(float(np.abs(moved).max(initial=0)) / scale, float(np.abs(x).max(initial=0))) / math.sqrt(eps)
-    bound = (
-        gamma((x.size if terms is None else terms) + 8, x.dtype)
-        * (1 + kappa)
-        * np.square(1 + np.abs(plain, dtype=np.float64))
-    )
+    count = (x.size if terms is None else terms) + 8
+    bound = gamma(count, x.dtype) * (1 + kappa) * np.square(1 + np.abs(plain, dtype=np.float64))
     agree("affine_invariant", value(lambda t: norm(t, scale * scale * eps), moved), plain, bound)
 
 
@@ -217,7 +217,8 @@ def standardised(norm: Callable[[Tensor, float], Tensor], x, axes, eps: float, *
     out = value(lambda t: norm(t, eps), x).astype(np.float64)
     variance = x.var(axis=axes, dtype=np.float64)
     kappa = 1 + np.abs(x).max(initial=0) / np.sqrt(variance + eps)
-    bound = gamma((x.size if terms is None else terms) + 8, x.dtype) * kappa
+    count = (x.size if terms is None else terms) + 8
+    bound = gamma(count, x.dtype) * kappa
     agree("standardised: mean", out.mean(axis=axes), np.zeros_like(variance), bound)
     agree("standardised: variance", out.var(axis=axes), variance / (variance + eps), 2 * bound * kappa)
 

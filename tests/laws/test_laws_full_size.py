@@ -47,7 +47,7 @@ def drawn(layer, draw):
     return x, w, g
 
 
-def thinned(array, count=64):
+def thinned(array, count=8):
     """All but ``count`` elements set to 0: few enough for float32's bound to be sharp."""
     keep = np.random.default_rng(2).permutation(array.size)[:count]
     thin = np.zeros_like(array)
