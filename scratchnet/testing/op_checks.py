@@ -46,19 +46,28 @@ def check_first_order(op: Op, sample: S) -> None:
 
 
 def check_second_order(op: Op, sample: S) -> None:
-    """``gradgradcheck``, where the op is differentiable."""
-    if op.differentiable:
-        assert gradgradcheck(lambda *xs: call(op, sample, xs), sample.arrays)
+    """``gradgradcheck``, where the op is differentiable; and what it differentiates is the gradient.
+
+    Recording the backward pass must not change its values: ``gradgradcheck`` alone would never notice a composite
+    that is another function than its op.
+    """
+    if not op.differentiable:
+        return
+    cotangent = _cotangent(op, sample)
+    _, plain = run(op, sample, sample.arrays, cotangent)
+    _, recorded = run(op, sample, sample.arrays, cotangent, create_graph=True)
+    _assert_close(recorded, plain, f"{op.name}: the gradient changes when its computation is recorded")
+    assert gradgradcheck(lambda *xs: call(op, sample, xs), sample.arrays)
 
 
 def check_dtype(op: Op, sample: S) -> None:
-    """float32 in gives float32 out, and float32 gradients of first and second order."""
-    if not op.differentiable or op.name == "astype":  # astype is the op that changes the dtype
+    """float32 in gives float32 out, where the op has no say in it, and float32 gradients of first and second order."""
+    if not op.differentiable:
         return
     arrays = [a.astype(np.float32) if a.dtype == np.float64 else a for a in sample.arrays]
     tensors = [Tensor(a, requires_grad=a.dtype == np.float32) for a in arrays]
     out = call(op, sample, tensors)
-    assert out.dtype == np.float32, f"{op.name}: {out.dtype} from float32 inputs"
+    assert out.dtype == np.float32 or "dtype" in op.plain, f"{op.name}: {out.dtype} from float32 inputs"
     inputs = [t for t in tensors if t.requires_grad]
     once = autograd.grad(out, inputs, Tensor(np.ones_like(out.data)), create_graph=True, allow_unused=True)
     again = [g.sum() for g in once if g is not None and g.requires_grad]
@@ -76,21 +85,77 @@ def scattered(array: np.ndarray) -> np.ndarray:
     return view
 
 
+def fortran_ordered(array: np.ndarray) -> np.ndarray:
+    """The same values with the first axis contiguous."""
+    return np.array(array, order="F")
+
+
+LAYOUTS = (scattered, fortran_ordered)
+
+
 def check_purity_and_layout(op: Op, sample: S) -> None:
-    """Values do not depend on the inputs' strides, and neither pass writes into the inputs (they are read-only)."""
-    expected = call(op, sample).data
-    for layout in (scattered, np.asfortranarray):
-        arrays = [layout(a) for a in sample.arrays]
-        before = [a.copy() for a in arrays]
-        for a in arrays:
+    """Nothing depends on the strides of inputs and cotangent, and neither pass writes into them.
+
+    Result and gradients are compared with those for contiguous arrays; the arrays are read-only meanwhile.
+    """
+    cotangent = _cotangent(op, sample)
+    out, gradients = run(op, sample, sample.arrays, cotangent)
+    for layout in LAYOUTS:
+        given = [layout(a) for a in (*sample.arrays, cotangent)]
+        before = [a.copy() for a in given]
+        for a in given:
             a.flags.writeable = False
-        tensors = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
-        out = call(op, sample, tensors)
-        np.testing.assert_allclose(out.data, expected, rtol=1e-12, atol=1e-14)
-        if out.requires_grad:
-            out.backward(Tensor(np.ones_like(out.data)))
-        for a, b in zip(arrays, before, strict=True):
-            np.testing.assert_array_equal(a, b)
+        same_out, same_gradients = run(op, sample, given[:-1], given[-1])
+        _assert_close([same_out], [out], f"{op.name}: the result depends on strides")
+        _assert_close(same_gradients, gradients, f"{op.name}: the gradient depends on strides")
+        _assert_equal(given, before, f"{op.name}: an input or the cotangent was written into")
+
+
+def check_independence(op: Op, sample: S) -> None:
+    """What a call returns and keeps is its own: to use the op on other values changes nothing about it."""
+    tensors = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in sample.arrays]
+    cotangent = _cotangent(op, sample)
+    out = call(op, sample, tensors)
+    result = out.data.copy()
+    gradients = gradients_of(out, tensors, cotangent)
+    expected = [g.copy() for g in gradients]
+    run(op, sample, [np.flip(a) for a in sample.arrays], np.flip(cotangent))
+    _assert_equal([out.data, *gradients], [result, *expected], f"{op.name}: changed by another call")
+    again = gradients_of(out, tensors, cotangent)
+    _assert_equal(again, expected, f"{op.name}: the gradient is another one after another call")
+
+
+def run(op: Op, sample: S, arrays, cotangent: np.ndarray, **options) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The op's result on ``arrays``, and its gradients for ``cotangent`` with the options of ``autograd.grad``."""
+    tensors = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    out = call(op, sample, tensors)
+    return out.data, gradients_of(out, tensors, cotangent, **options)
+
+
+def gradients_of(out: Tensor, tensors, cotangent: np.ndarray, **options) -> list[np.ndarray]:
+    """The gradients that reach those of the tensors that require one."""
+    if not out.requires_grad:
+        return []
+    inputs = [t for t in tensors if t.requires_grad]
+    options = {"retain_graph": True, "allow_unused": True} | options
+    return [g.data for g in autograd.grad(out, inputs, Tensor(cotangent), **options) if g is not None]
+
+
+def _cotangent(op, sample) -> np.ndarray:
+    out = call(op, sample).data
+    return draw(op).normal(*out.shape).astype(out.dtype)
+
+
+def _assert_equal(found, expected, message) -> None:
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=message)
+
+
+def _assert_close(found, expected, message) -> None:
+    """Equal but for rounding: to 1e-12 of the largest value, and to what cancels among numbers of size 1."""
+    for a, b in zip(found, expected, strict=True):
+        largest = np.abs(b[np.isfinite(b)]).max(initial=0)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * largest + 1e-14, err_msg=message)
 
 
 def check_kinks(op: Op, kink: Kink) -> None:
