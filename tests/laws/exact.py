@@ -1,6 +1,7 @@
 """Calls of every kernel that only adds and multiplies, on whole numbers; and all their derivatives of order 0, 1, 2."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 import kernels
 from scratchnet import ops
@@ -8,6 +9,7 @@ from scratchnet.autograd import grad
 from scratchnet.tensor import Tensor
 from scratchnet.testing.strategies import avg_pool2d_configs, conv2d_configs, integral, max_pool2d_configs
 
+BLAS = 1 << 18  # multiply-adds above which a matrix product is ours
 DIVISIBLE = 720  # by the size of every window up to 4 x 4 and by every divisor up to 5
 UNITS = {"avg_pool2d": DIVISIBLE, "avg_pool2d_input": DIVISIBLE}  # of all others: 1
 
@@ -50,10 +52,18 @@ def _gather2d_input(config, seed, dtype):
     return lambda g: ops.gather2d_input(g, _places(config, seed), config.input_shape), g
 
 
+def _matmul(config, seed, dtype):
+    n, k, m = config
+    return ops.matmul, integral(seed, (n, k), (k, m), dtype=dtype)
+
+
 def _places(config, seed):
     plane = config.input_shape[2] * config.input_shape[3]
     return np.random.default_rng(seed).integers(0, plane, config.output_shape)
 
+
+sides = st.integers(8, 70)
+large_products = st.builds(lambda n, m, more: (n, BLAS // (n * m) + more, m), sides, sides, st.integers(1, 5))
 
 # name: (configurations, what makes (function of tensors, arrays) of one)
 CALLS = {
@@ -64,6 +74,7 @@ CALLS = {
     "avg_pool2d": (avg_pool2d_configs(), _avg_pool2d),
     "avg_pool2d_input": (avg_pool2d_configs(), _avg_pool2d_input),
     "gather2d": (max_pool2d_configs(), _gather2d),
+    "matmul": (large_products, _matmul),
     "gather2d_input": (max_pool2d_configs(), _gather2d_input),
 }
 

@@ -16,7 +16,7 @@ CONVOLUTIONS = (
 WINDOWS = ((7, 5, 19, 18), (3, 2), (2, 1), ((1, 0), (1, 1)))
 MAXIMA = (MaxPool2dConfig(*WINDOWS, (1, 2), True),)
 AVERAGES = (AvgPool2dConfig(*WINDOWS, True, False, None),)
-LARGE = {"con": CONVOLUTIONS, "avg": AVERAGES, "max": MAXIMA, "gat": MAXIMA}
+LARGE = {"mat": [(512, 640, 48)], "con": CONVOLUTIONS, "avg": AVERAGES, "max": MAXIMA, "gat": MAXIMA}
 
 
 pieces = []

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import test_exact
 import test_laws_conv
+import test_laws_matmul
 import test_laws_norm
 import test_laws_pool
 
@@ -106,6 +107,10 @@ def assigned_not_added(right, input_size, indices, grad_output):
     return out
 
 
+def last_term_forgotten(right, a, b):
+    return right(a[:, :-1], b[:-1])
+
+
 def mean_held_fixed(right, grad_output, input, weight, mean, invstd):
     _, grad_weight, grad_bias = right(grad_output, input, weight, mean, invstd)
     along = (1, -1) + (1,) * (input.ndim - 2)
@@ -128,6 +133,7 @@ OPTIONS = test_laws_conv.test_options_are_what_they_say, {"draw": integral}
 TAPS = test_laws_conv.test_a_kernel_with_one_tap_picks_a_crop, {"draw": integral}
 MAXIMA = test_laws_pool.test_the_gradient_of_maxima_adds_up_to_the_cotangent, {}
 AVERAGES = test_laws_pool.test_the_gradient_of_an_average_is_its_adjoint, {}
+TRANSPOSE = test_laws_matmul.test_one_matrix_at_a_time_is_all_at_once, {}
 STILL = test_laws_norm.test_the_gradient_moves_neither_mean_nor_scale, {"name": "batch"}
 MOMENTS = test_laws_norm.test_the_result_has_mean_0_and_the_declared_variance, {"name": "layer"}
 
@@ -149,6 +155,7 @@ PLANTED = [
     ("avg_pool2d", padding_always_counted, [bits("avg_pool2d"), AVERAGES]),
     ("avg_pool2d_input", not_divided, [bits("avg_pool2d_input"), AVERAGES]),
     ("gather2d_input", assigned_not_added, [bits("gather2d_input"), MAXIMA]),
+    ("matmul", last_term_forgotten, [bits("matmul"), TRANSPOSE]),
     ("batch_norm_backward", mean_held_fixed, [STILL]),
     ("batch_norm", unbiased_variance, [MOMENTS]),
 ]
