@@ -9,6 +9,13 @@ import numpy as np
 
 import scratchnet as sn
 
+try:
+    import matplotlib
+except ImportError:
+    raise SystemExit("the examples draw with matplotlib: pip install 'scratchnet[examples]'") from None
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
 
 class MetricsLog:
     """metrics.jsonl: a first line that describes the run, then a line for each epoch.
@@ -47,11 +54,6 @@ class MetricsLog:
 
 def save_curves(path: Path, rows: list[dict]) -> None:
     """Loss and accuracy of training and test data over epochs."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
@@ -68,11 +70,6 @@ def save_curves(path: Path, rows: list[dict]) -> None:
 
 def save_mistakes(path: Path, dataset, logits, labels, classes, count: int = 24) -> None:
     """The images the model is most confidently wrong about, each with its true and its predicted class."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     shifted = logits - logits.max(1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
     predicted = logits.argmax(1)
