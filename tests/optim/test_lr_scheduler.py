@@ -133,6 +133,19 @@ def test_last_epoch_goes_on_without_a_state():
         schedules.StepLR(make_optimizer(), 3, last_epoch=4)
 
 
+def test_the_saved_schedule_wins_over_the_one_that_was_made():
+    def make(optimizer, warm_up, period):
+        parts = [schedules.LinearLR(optimizer, 0.1, 1.0, warm_up), schedules.StepLR(optimizer, period)]
+        return schedules.SequentialLR(optimizer, parts, [warm_up])
+
+    saved, other = make(make_optimizer(), 2, 3), make(make_optimizer(), 5, 7)
+    other.load_state_dict(saved.state_dict())
+    for _ in range(9):
+        saved.step()
+        other.step()
+        assert saved.get_last_lr() == other.get_last_lr()
+
+
 def test_no_step_beyond_the_cycle():
     scheduler = schedules.OneCycleLR(make_optimizer(), 0.1, 2)
     scheduler.step()

@@ -214,13 +214,21 @@ def test_float32_stays_float32_and_layouts_stay(cls, options):
     array = np.random.default_rng(0).standard_normal((2, 3, 3, 4)).astype(np.float32).transpose(0, 3, 1, 2)
     w = sn.Tensor(array, requires_grad=True)
     optimizer = cls([w], **options)
-    give_gradients([w], 0)
-    optimizer.param_groups[0]["lr"] = np.float64(0.1)
-    optimizer.step()
+    train(optimizer, [w], range(3))
     arrays = [value for value in optimizer.state[w].values() if isinstance(value, np.ndarray)]
     assert arrays
     for value in (w.data, *arrays):
         assert value.dtype == np.float32 and value.strides == array.strides
+
+
+@pytest.mark.parametrize(("cls", "options"), [case[:2] for case in one_of_each])
+def test_a_rate_of_numpys_type_does_not_change_the_precision(cls, options):
+    results = []
+    for number in (float, np.float64):
+        params = some_params(dtype=np.float32)
+        train(cls(params, **{**options, "lr": number(0.1)}), params, range(10))
+        results.append([param.data for param in params])
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
 
 
 # States
