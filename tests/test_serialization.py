@@ -236,7 +236,7 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
 def make_classifier(seed):
     """Everything with a state of its own: running statistics, dropout's generator, a shuffling loader."""
     generator = sn.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.3, generator=generator), nn.Linear(8, 3))
     rng = np.random.default_rng(1)
     data = TensorDataset(rng.standard_normal((24, 5)).astype(np.float32), rng.integers(0, 3, 24))
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
