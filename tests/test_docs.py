@@ -1,0 +1,56 @@
+"""The Python in the documents runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kernels
+import scratchnet as sn
+from scratchnet.ops import OPS
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def names():
+    """What the documents take for granted: a convolution of the reader's, a model, images. Declared ops go again."""
+    before = set(OPS)
+    generator = np.random.default_rng(0)
+    few = generator.random((2, 6, 5, 5)) < 0.05  # of many products only, float32 has no digits left: see laws.adjoint
+    yield {
+        "my_convolution": kernels.conv2d,
+        "reference": kernels.conv2d.reference,
+        "model": lambda images: sn.softmax(images * 2.0, 1),
+        "images": sn.ones(2, 3, requires_grad=True),
+        "x": generator.standard_normal((2, 64, 9, 9), np.float32),
+        "w": sn.tensor(generator.standard_normal((6, 64, 3, 3), np.float32)),
+        "g": few.astype(np.float32),
+        "np": np,
+    }
+    for name in set(OPS) - before:
+        del OPS[name]
+
+
+def test_the_testing_page_runs(names):
+    for code in blocks("docs/testing.md"):
+        kept = {key: names[key] for key in ("x", "w", "g")}
+        exec(compile(code, "docs/testing.md", "exec"), names)
+        names.update(kept)
+        for name, value in list(names.items()):
+            if name.startswith("test_"):
+                value()
+
+
+def test_the_readme_runs_but_for_training_and_declaring(names):
+    runnable = [code for code in blocks("README.md") if "MNIST" not in code and "..." not in code]
+    assert len(runnable) == 2
+    names["sn"] = sn
+    for code in runnable:
+        exec(compile(code, "README.md", "exec"), names)
+    np.testing.assert_allclose(names["second"].data, -np.sin([0.5]), rtol=1e-6)
