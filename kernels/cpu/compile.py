@@ -37,11 +37,28 @@ def parallel(function):
 
     @functools.wraps(function)
     def enter(*args):
-        with _one_at_a_time():
+        with _one_at_a_time(), _own_thread_if_small(args):
             return compiled(*args)
 
     enter.compiled = compiled
     return enter
+
+
+_SMALL = 1 << 12  # elements; where the cores are busy, a second thread makes so little work wait for milliseconds
+
+
+@contextlib.contextmanager
+def _own_thread_if_small(args):
+    """Let small work run on the calling thread alone. Results do not depend on it."""
+    threads = numba.get_num_threads()
+    if threads == 1 or sum(a.size for a in args if isinstance(a, np.ndarray)) > _SMALL:
+        yield
+        return
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(threads)
 
 
 _turn = threading.RLock()
