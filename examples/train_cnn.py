@@ -23,16 +23,17 @@ from scratchnet.serialization import load_checkpoint, save_checkpoint
 
 MODELS = {"cnn": CNN, "shallow": ShallowCNN}
 DATA = {"digits": data.Digits, "mnist": data.MNIST, "fashion-mnist": data.FashionMNIST, "cifar10": data.CIFAR10}
-# Test accuracy after the default epochs. Measured over three seeds; the figures stand in README.
+DEFAULT_EPOCHS = 5
+# Test accuracy after the default epochs: a little below the lowest that was measured.
 WANTED = {
-    ("cnn", "digits"): 0.97,
-    ("cnn", "mnist"): 0.985,
-    ("cnn", "fashion-mnist"): 0.895,
+    ("cnn", "digits"): 0.98,
+    ("cnn", "mnist"): 0.99,
+    ("cnn", "fashion-mnist"): 0.89,
     ("cnn", "cifar10"): 0.65,
-    ("shallow", "digits"): 0.92,
+    ("shallow", "digits"): 0.96,
     ("shallow", "mnist"): 0.98,
-    ("shallow", "fashion-mnist"): 0.88,
-    ("shallow", "cifar10"): 0.55,
+    ("shallow", "fashion-mnist"): 0.89,
+    ("shallow", "cifar10"): 0.62,
 }
 
 
@@ -41,7 +42,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--model", choices=MODELS, default="cnn")
     parser.add_argument("--data", choices=DATA, default="digits")
     parser.add_argument("--data-root", type=Path, help="folder that holds the data set (default: the cache folder)")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate at the start")
     parser.add_argument("--schedule", choices=["cosine", "constant"], default="cosine")
@@ -135,7 +136,7 @@ def main(argv=None):
     reporting.save_mistakes(args.out / "mistakes.png", test, logits, labels, classes)
     print(f"results in {args.out}")
 
-    wanted = 0.2 if args.smoke else WANTED[args.model, args.data]
+    wanted = 0.2 if args.smoke or args.epochs < DEFAULT_EPOCHS else WANTED[args.model, args.data]
     assert test_accuracy >= wanted, f"test accuracy {test_accuracy:.2%} is below {wanted:.2%}"
     return test_accuracy
 
