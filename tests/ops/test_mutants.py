@@ -8,7 +8,7 @@ import pytest
 from scratchnet.ops import OPS
 from scratchnet.testing.mutants import mutants
 from scratchnet.testing.mutate import SURVIVED, judge
-from scratchnet.testing.op_checks import check_independence, samples
+from scratchnet.testing.op_checks import check_dtype, check_independence, check_purity_and_layout, samples
 
 DIFFERENTIABLE = [op for op in OPS.values() if op.differentiable]
 
@@ -28,5 +28,6 @@ def test_at_least_twelve_faults_apply(op):
     ("op", "sample"),
     [pytest.param(op, s, id=f"{op.name}-{k}") for op in OPS.values() for k, s in enumerate(samples(op))],
 )
-def test_calls_are_independent(op, sample):
-    check_independence(op, sample)
+@pytest.mark.parametrize("check", [check_dtype, check_purity_and_layout, check_independence])
+def test_dtype_memory_and_state(check, op, sample):
+    check(op, sample)
