@@ -38,7 +38,10 @@ def leaky_relu(x, /, negative_slope=0.01):
     vjp={"x": lambda g, x, alpha: g * where(x > 0, 1.0, alpha * exp(clamp(x, max=0.0)))},
     samples=lambda r: [S(r.away(3, 4)), S(r.away(3, 4), alpha=0.5)],
     reference=elementwise(lambda x, alpha=1.0: x if x > 0 else alpha * math.expm1(x)),
-    kinks=[Kink("x = 0", S(np.zeros(2), alpha=0.5), (np.full(2, 0.5),))],
+    kinks=[
+        Kink("x = 0, alpha != 1", S(np.zeros(2), alpha=0.5), (np.full(2, 0.5),)),
+        Kink("x = 0, alpha = 1", S(np.zeros(2)), (np.ones(2),), order=2),
+    ],
 )
 def elu(x, /, alpha=1.0):
     """x where x > 0, else alpha (e^x - 1) (Clevert et al. 2016)."""
@@ -124,9 +127,10 @@ def hardtanh(x, /, min_val=-1.0, max_val=1.0):
     vjp="derived",
     samples=lambda r: [S(r.away(2, 3, 4), r.normal(3)), S(r.away(2, 3), r.normal(1))],
     reference=lambda x, weight: np.where(x > 0, x, x * weight.reshape([1, -1] + [1] * (x.ndim - 2))),
+    kinks=[Kink("x = 0", S(np.zeros((1, 2)), np.full(1, 0.25)), (np.full((1, 2), 0.25), np.zeros(1)))],
 )
 def prelu(x, weight, /):
-    """x where x > 0, else weight x; ``weight`` has one element, or one a channel (axis 1)."""
+    """x where x > 0, else weight x (at 0 too); ``weight`` has one element, or one a channel (axis 1)."""
     if weight.ndim != 1 or weight.shape[0] not in (1, x.shape[1] if x.ndim > 1 else 1):
         raise ValueError(f"prelu: weight must have 1 or {x.shape[1:2]} elements, got shape {weight.shape}")
     slope = weight.reshape((1, -1) + (1,) * (x.ndim - 2)) if x.ndim > 1 else weight

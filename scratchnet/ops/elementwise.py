@@ -100,7 +100,14 @@ def neg(a, /):
     errors=_unequal,
     kinks=[
         Kink("a = 0, b = 0", S(np.zeros(1), np.zeros(1)), (np.zeros(1), np.zeros(1))),
-        Kink("a = 0, b = 2", S(np.zeros(1), np.full(1, 2.0)), (np.zeros(1), np.zeros(1))),
+        Kink("a = 0, 0 < b < 1", S(np.zeros(1), np.full(1, 0.5)), (np.full(1, np.inf), np.zeros(1))),
+        Kink(
+            "a = 0, b > 1",
+            S(np.zeros(1), np.full(1, 2.0)),
+            (np.zeros(1), np.zeros(1)),
+            torch="the same; NaN in second order",
+            order=2,
+        ),
     ],
 )
 def pow(a, b, /):
@@ -254,6 +261,7 @@ def _inside(x, low, high):
         Bad(TypeError, "condition.*bool.*float64", S(r.normal(3), r.normal(3), r.normal(3))),
         Bad(ValueError, r"\(3,\).*\(4,\)", S(r.mask(3), r.normal(3), r.normal(4))),
     ],
+    degree=1,
 )
 def where(condition, a, b, /):
     """a where the boolean condition holds, else b. No gradient reaches the branch not taken, not even NaN."""

@@ -95,6 +95,7 @@ def _along(index, dim):
         Bad(TypeError, "integers, got float64", S(r.normal(3, 4), r.normal(3, 4), dim=1)),
         Bad(ValueError, "index has 1 dimensions", S(r.normal(3, 4), np.array([1]), dim=1)),
     ],
+    degree=1,
 )
 def gather(x, index, /, dim):
     """out[i][j] = x[i][index[i][j]] for dim = 1, and likewise along any other axis."""
@@ -110,6 +111,7 @@ def gather(x, index, /, dim):
     errors=lambda r: [
         Bad(IndexError, "out of range", S(r.normal(1, 1), np.array([[4]]), dim=1, shape=(3, 4))),
     ],
+    degree=1,
 )
 def scatter_add(x, index, /, dim, shape):
     """Zeros of ``shape`` with x added at ``index`` along ``dim``: the adjoint of ``gather``."""
@@ -128,6 +130,7 @@ def scatter_add(x, index, /, dim, shape):
         Bad(IndexError, "index 5.*5 rows", S(np.array([0, 5]), r.normal(5, 4))),
         Bad(TypeError, "integers.*float64", S(r.normal(3), r.normal(5, 4))),
     ],
+    degree=1,
 )
 def embedding(index, weight, /):
     """Rows of ``weight`` (V, D) picked by integers of any shape: shape (*, D)."""
@@ -174,6 +177,7 @@ def _pad_reference(x, pad, mode="constant", value=0.0):
         Bad(ValueError, "pairs", S(r.normal(2, 3), pad=(1,))),
         Bad(ValueError, "reflect.*3.*smaller than.*3", S(r.normal(2, 3), pad=(3, 0), mode="reflect")),
     ],
+    degree=1,
 )
 def pad(x, /, pad, mode="constant", value=0.0):
     """Grow the last axes: ``pad`` holds (before, after) pairs, last axis first, as in PyTorch.
@@ -221,6 +225,7 @@ def _pad_constant(x, pairs, value):
         [value if m else v for v, m in zip(x.flat, mask.flat, strict=True)]
     ).reshape(x.shape),
     errors=lambda r: [Bad(TypeError, "condition.*bool", S(r.normal(3), r.normal(3), value=1.0))],
+    degree=1,
 )
 def masked_fill(x, mask, /, value):
     """x with ``value`` where the boolean mask holds."""

@@ -105,6 +105,15 @@ def _away_from_one(r, beta=1.0):
         *_regression_errors(r),
         Bad(ValueError, "beta", S(r.normal(2), r.normal(2), beta=-1.0)),
     ],
+    kinks=[
+        Kink(
+            "|x - t| = beta",
+            S(np.array([1.0, -1.0]), np.zeros(2), reduction="sum"),
+            (np.array([1.0, -1.0]), np.array([-1.0, 1.0])),
+            order=2,
+        ),
+        Kink("x = t, beta = 0", S(np.ones(2), np.ones(2), reduction="sum", beta=0.0), (np.zeros(2), np.zeros(2))),
+    ],
 )
 def smooth_l1_loss(input, target, /, reduction="mean", beta=1.0):
     """d^2 / (2 beta) where d = |x - t| < beta, else d - beta / 2 (Girshick 2015). beta 0 is l1_loss."""
@@ -113,8 +122,9 @@ def smooth_l1_loss(input, target, /, reduction="mean", beta=1.0):
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction)
-    distance = abs(input - target)
-    return _reduce(where(distance < beta, square(distance) * (0.5 / beta), distance - 0.5 * beta), reduction)
+    difference = input - target
+    distance = abs(difference)  # its square would have second derivative 0 at 0
+    return _reduce(where(distance < beta, square(difference) * (0.5 / beta), distance - 0.5 * beta), reduction)
 
 
 def _bce(p, t):
@@ -125,8 +135,19 @@ _BCE_FLOOR = float(np.float32(1e-12))  # of p (1 - p) in the gradient; PyTorch's
 
 
 def _log_or_floor(p):
-    """log p, but -100 for p = 0: PyTorch's floor, which keeps the loss finite."""
-    return clamp(log(p), min=-100.0)
+    """log p, but no smaller than -100: PyTorch's floor, which keeps the loss finite."""
+    occurs = p > 0
+    return clamp(where(occurs, log(where(occurs, p, 1.0)), -100.0), min=-100.0)
+
+
+def _bce_ends(**options):
+    """At p = 0 and p = 1 the function ends; the denominator p (1 - p) and the logs are limited there."""
+    return Kink(
+        "p = 0 and p = 1",
+        S(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.0, 1.0]), **options),
+        (np.array([0.0, -1 / _BCE_FLOOR, 1 / _BCE_FLOOR, 0.0]), np.array([100.0, 100.0, -100.0, -100.0])),
+        torch="the same for p, inf and -inf for the target",
+    )
 
 
 @op(
@@ -139,6 +160,7 @@ def _log_or_floor(p):
     errors=lambda r: [
         Bad(ValueError, r"between 0 and 1.*1\.5", S(np.array([1.5]), np.array([1.0]))),
     ],
+    kinks=[_bce_ends()],
 )
 def _bce_elementwise(input, target, /):
     """-(t log p + (1 - t) log(1 - p)), each log no smaller than -100."""
@@ -161,6 +183,7 @@ def _bce_elementwise(input, target, /):
         Bad(ValueError, r"\(3, 1\).*\(3,\)", S(r.uniform(0, 1, 3, 1), r.uniform(0, 1, 3))),
         Bad(ValueError, "between 0 and 1", S(np.array([-0.5]), np.array([1.0]))),
     ],
+    kinks=[_bce_ends(reduction="sum")],
 )
 def binary_cross_entropy(input, target, /, weight=None, reduction="mean"):
     """-(t log p + (1 - t) log(1 - p)) of probabilities p, each log no smaller than -100 as in PyTorch."""
@@ -354,6 +377,13 @@ def _gaussian_nll(x, t, v, full=False, eps=1e-6):
         Bad(ValueError, r"\(3,\).*\(4,\)", S(r.normal(3), r.normal(4), r.positive(3))),
         Bad(ValueError, "negative", S(r.normal(3), r.normal(3), -r.positive(3))),
     ],
+    kinks=[
+        Kink(
+            "var <= eps, where the value is that of eps",
+            S(np.ones(2), np.zeros(2), np.array([0.125, 0.25]), eps=0.25, reduction="sum"),
+            (np.full(2, 4.0), np.full(2, -4.0), np.full(2, -6.0)),
+        )
+    ],
 )
 def gaussian_nll_loss(input, target, var, /, full=False, eps=1e-6, reduction="mean"):
     """(log v + (x - t)^2 / v) / 2 with v = max(var, eps), plus log(2 pi) / 2 if ``full``.
@@ -383,6 +413,14 @@ def _kl_div_reference(x, t, reduction="mean", log_target=False):
     ],
     reference=_kl_div_reference,
     errors=lambda r: [Bad(ValueError, r"\(3,\).*\(4,\)", S(r.normal(3), r.positive(4)))],
+    kinks=[
+        Kink(
+            "t = 0",
+            S(np.array([1.0, 2.0]), np.zeros(2), reduction="sum"),
+            (np.zeros(2), np.array([-1.0, -2.0])),
+            torch="the same for x, NaN for t",
+        )
+    ],
 )
 def kl_div(input, target, /, reduction="mean", log_target=False):
     """t (log t - x) of log-probabilities x, 0 where t = 0. "batchmean" divides the sum by the batch size."""

@@ -105,6 +105,7 @@ def _gather2d_input_by_loops(g, indices, input_size):
     samples=lambda r: [S(r.normal(2, 3, 4, 5), r.integers(0, 20, 2, 3, 2, 2))],
     reference=_gather2d_by_loops,
     errors=lambda r: [Bad(IndexError, "between 0 and 19", S(r.normal(1, 1, 4, 5), np.array([[[[20]]]])))],
+    degree=1,
 )
 def gather2d(input, indices, /):
     """out[n,c,i,j] = the element of plane input[n,c], flattened, at indices[n,c,i,j]."""
@@ -118,6 +119,7 @@ def gather2d(input, indices, /):
     errors=lambda r: [
         Bad(IndexError, "between 0 and 19", S(r.normal(1, 1, 1, 1), np.array([[[[20]]]]), input_size=(1, 1, 4, 5))),
     ],
+    degree=1,
 )
 def gather2d_input(grad_output, indices, /, input_size):
     """Zeros of ``input_size`` with grad_output added at the indices: the adjoint of ``gather2d``."""
@@ -293,6 +295,13 @@ def adaptive_avg_pool2d(input, /, output_size):
     ],
     reference=_adaptive_by_loops(np.max),
     errors=_adaptive_errors,
+    kinks=[
+        Kink(
+            "ties: the first in row-major order",
+            S(np.ones((1, 1, 2, 2)), output_size=1),
+            (np.array([[[[1.0, 0.0], [0.0, 0.0]]]]),),
+        )
+    ],
 )
 def adaptive_max_pool2d(input, /, output_size):
     """Largest value in each of the cells that divide (H, W) into ``output_size`` parts; the first of ties."""

@@ -51,12 +51,16 @@ class Bad:
 
 @dataclass(frozen=True)
 class Kink:
-    """A point where an op is not smooth, and the gradients it declares there for a cotangent of ones."""
+    """A point where an op is not smooth, and the gradients it declares there for a cotangent of ones.
+
+    ``torch`` says what PyTorch gives there. ``order`` is 2 where the gradient is continuous and its derivative is not.
+    """
 
     where: str
     sample: S
     gradients: tuple
     torch: str = "the same"
+    order: int = 1
 
 
 class Draw:
@@ -117,8 +121,8 @@ class Op:
         composite: the same function in primitive ops. Where the backward pass is itself recorded, it is what is
             differentiated, so that a fused vjp need not be.
         view: the result may share memory with the first input.
-        samples, reference, errors, kinks, degree: for the tests. ``degree`` 1 marks a function that is linear in
-            each tensor argument, so that difference quotients are exact at step 1.
+        samples, reference, errors, kinks, degree: for the tests. ``degree`` 1 marks a function that is
+            (affine) linear in each tensor argument, so that difference quotients are exact at step 1.
     """
 
     def __init__(self, forward, *, vjp, broadcasts, aux, composite, view, samples, reference, errors, kinks, degree):

@@ -77,9 +77,9 @@ def check_gradients(
     if linear is None:
         linear = op is not None and op.degree == 1
     generator = np.random.default_rng(seed)
-    call, point = _bind(function, params), arrays
+    call, point = bind(function, params), arrays
     for _ in range(1, order):
-        call, point = _differentiated(call, point, generator)
+        call, point = differentiated(call, point, generator)
     with np.errstate(all="ignore"):  # inf and NaN are findings here
         problem = Problem(call, point, linear)
         entries = sum(point[i].size for i in problem.floating)
@@ -111,7 +111,7 @@ def gradgradcheck(function: Callable[..., Tensor], inputs: Sequence, **options) 
     return gradcheck(function, inputs, order=2, **options)
 
 
-def _bind(function, params):
+def bind(function, params):
     if isinstance(function, Op) and function.variadic:
         return lambda *tensors: function(tensors, **params)
     return functools.partial(function, **params)
@@ -129,7 +129,7 @@ def _arguments(op: Op | None, count: int) -> list[str]:
     return [f"Input {i} ({name})" for i, name in enumerate(op.inputs)]
 
 
-def _differentiated(call, arrays, generator):
+def differentiated(call, arrays, generator):
     """The gradients of ``call``, joined to one vector, as a function of the cotangent and the inputs; and a point."""
     floating = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
 
@@ -179,7 +179,7 @@ def _as_declared(op, arrays, params, report) -> GradientReport:
     if kink is None:
         return report
     tensors = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
-    out = _bind(op, params)(*tensors)
+    out = bind(op, params)(*tensors)
     found = pull_back(out, [t for t in tensors if t.requires_grad], Tensor(np.ones_like(out.data)))
     for g, declared in zip(found, kink.gradients, strict=True):
         if not np.array_equal(g.data, declared):

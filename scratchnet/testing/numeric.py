@@ -186,6 +186,7 @@ def sides(phi: Callable[[float], np.ndarray], step: float, noise: np.ndarray | f
 
     The quotients at ``step`` and at 16 ``step`` are compared. Where phi is smooth, left and right differ 16 times
     less at the smaller step; at a kink they differ as much as before. A kink closer than ``step`` counts as at 0.
+    The derivatives returned are extrapolated from both.
     """
     centre = phi(0.0)
     near, far = (_quotients(phi, centre, t) for t in (step, 16 * step))
@@ -205,7 +206,9 @@ def sides(phi: Callable[[float], np.ndarray], step: float, noise: np.ndarray | f
         ],
         axis=0,
     )
-    return Sides(left, right, bool(diverges.any())) if (kinks | diverges).any() else None
+    if not (kinks | diverges).any():
+        return None
+    return Sides(left + (left - left_far) / 15, right + (right - right_far) / 15, bool(diverges.any()))
 
 
 def _quotients(phi, centre, step):

@@ -117,18 +117,23 @@ class Trial:
 
     def look_closer(self, i, place, test: Comparison) -> Comparison | None:
         """Judge one entry. Returns the comparison if its error bar stays too wide beside the entry."""
-        near = self.problem.near
         if test.slope.bends() or not test.is_blunt():
-            phi = self.along(i, place)
-            noisy = noise(phi, 64 * near)
-            test = self.compare(i, place, step=self.short_step(i, place), noise=noisy)
+            phi, step = self.along(i, place), self.short_step(i, place)
+            noisy = self.noise(i, place)
+            test = self.compare(i, place, step=step, noise=noisy)
             if test.slope.bends() or not test.is_blunt():
-                found = sides(phi, near, noisy)
+                found = sides(phi, 2.0**-10 * step, noisy) or sides(phi, self.problem.near, noisy)
                 if found is not None:
                     self.findings.append(self.at_kink(i, place, found))
                     return None
+        if not test.error < np.inf:  # there are no values around this point
+            return test
         if not test.agrees():
             test = self.confirmed(i, place, test)
+            if self.jumps(i, place, test):
+                detail = "The gradient changes with the last bits of the inputs: there is a kink beside this point."
+                self.findings.append(replace(self.report(i, place, test), verdict=Verdict.KINK, detail=detail))
+                return None
         if not test.agrees():
             self.findings.append(replace(self.report(i, place, test), verdict=Verdict.FAIL))
         elif test.decides():
@@ -142,6 +147,9 @@ class Trial:
         own, step = abs(self.problem.exact[i].flat[place[0]]), 2.0**8 * self.problem.near
         return min(step, FIRST_STEP * own / abs(self.directions[i].flat[place[0]])) if own else step
 
+    def noise(self, i, place) -> np.ndarray:
+        return noise(self.along(i, place), min(2.0**6 * self.problem.near, 2.0**-8 * self.short_step(i, place)))
+
     def confirmed(self, i, place, test: Comparison) -> Comparison:
         """The comparison again, at other steps, with all that rounding could have to do with a difference.
 
@@ -151,13 +159,11 @@ class Trial:
         """
         phi = self.along(i, place)
         last_place = np.finfo(self.problem.exact_dtype).eps * moves(phi) * np.maximum(np.abs(phi(0.0)), 1.0)
-        noisy = np.maximum(noise(phi, 64 * self.problem.near), last_place)
+        noisy = np.maximum(self.noise(i, place), last_place)
         again = self.compare(i, place, step=0.7 * FIRST_STEP, noise=noisy)
         if not again.error < np.inf:
             return test
-        unit = abs(self.directions[i].flat[place[0]])
-        again.error = max(again.error, test.error, abs(again.numeric - test.numeric))
-        again.error += 4 * unit * self.spread()[i].flat[place[0]]
+        again.error = max(again.error, test.error, abs(again.numeric - test.numeric)) + 4 * self.spread(i, place)
         if self.problem.dtype != self.problem.exact_dtype and not again.agrees():
             again.error = max(again.error, self.float32_rounding(i, place, again, float(last_place.sum())))
         return again
@@ -177,21 +183,25 @@ class Trial:
         rounding = ROUNDING * np.finfo(np.float32).eps * (values + test.slope.variation)
         return max(rounding, self.problem.sharp / 2 * abs(test.numeric))
 
-    def spread(self) -> dict[int, np.ndarray]:
-        """By how much every entry of the gradients varies under changes of the last bits."""
-        if self._spread is None:
-            runs = [
-                self.problem.gradients([self.jostled(a) for a in self.problem.arrays], self.jostled(self.cotangent))
-                for _ in range(4)
-            ]
-            self._spread = {i: np.max([np.abs(r[i] - g) for r in runs], axis=0) for i, g in self.gradients.items()}
-        return self._spread
+    def jumps(self, i, place, test: Comparison) -> bool:
+        return self.spread(i, place) > self.problem.sharp * max(abs(test.analytic), abs(test.numeric)) / 4
 
-    def jostled(self, array) -> np.ndarray:
-        if array.dtype.kind != "f":
-            return array
-        factor = 1 + np.finfo(array.dtype).eps * self.generator.integers(-1, 2, array.shape)
-        return array * factor.astype(array.dtype)
+    def spread(self, i, place) -> float:
+        """By how much the gradient varies under changes of the last bits: all up, all down, and at random."""
+        if self._spread is None:
+            runs = [self.jostled(signs) for signs in ([1.0], [-1.0], *[[1.0, -1.0]] * 6)]
+            self._spread = {i: np.max([np.abs(r[i] - g) for r in runs], axis=0) for i, g in self.gradients.items()}
+        return float((self._spread[i] * np.abs(self.directions[i])).flat[place[0]])
+
+    def jostled(self, signs) -> dict[int, np.ndarray]:
+        """The gradients, the last place of every entry of the inputs and the cotangent having moved."""
+        moved = [
+            a * (1 + np.finfo(a.dtype).eps * self.generator.choice(signs, a.shape)).astype(a.dtype)
+            if a.dtype.kind == "f"
+            else a
+            for a in (*self.problem.arrays, self.cotangent)
+        ]
+        return self.problem.gradients(moved[:-1], moved[-1])
 
     def at_kink(self, i, place, found: Sides) -> GradientReport:
         """At a kink the gradient must lie between the one-sided derivatives, where both exist."""

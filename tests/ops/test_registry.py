@@ -1,19 +1,24 @@
-"""Tests generated from the op registry: a new op is tested as soon as it is declared."""
+"""Tests generated from the op registry: a new op is tested as soon as it is declared.
 
-import zlib
+What each sample is asked stands in ``scratchnet.testing.op_checks``, which the mutation run shares; dtypes, memory and
+state are asked in ``test_mutants.py``.
+"""
 
 import numpy as np
 import pytest
 
-from scratchnet import autograd
 from scratchnet.ops import OPS
-from scratchnet.ops.registry import Draw
 from scratchnet.tensor import Tensor
-from scratchnet.testing import gradcheck, gradgradcheck
-
-
-def draw(op):
-    return Draw(np.random.default_rng(zlib.crc32(op.name.encode())))
+from scratchnet.testing import Verdict, check_gradients, gradcheck
+from scratchnet.testing.op_checks import (
+    call,
+    check_first_order,
+    check_kinks,
+    check_second_order,
+    check_value,
+    draw,
+    samples,
+)
 
 
 def each(make, only=lambda op: True):
@@ -26,19 +31,6 @@ def each(make, only=lambda op: True):
     ]
 
 
-def samples(op):
-    return op.samples(draw(op))
-
-
-def call(op, sample, arrays=None):
-    tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in (sample.arrays if arrays is None else arrays)]
-    return op(tensors, **sample.params) if op.variadic else op(*tensors, **sample.params)
-
-
-def function_of(op, sample):
-    return lambda *tensors: call(op, sample, tensors)
-
-
 def differentiable(op):
     return op.differentiable
 
@@ -46,70 +38,41 @@ def differentiable(op):
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
 def test_record_is_complete(op):
     assert op.__doc__, "a docstring with the formula"
-    assert list(samples(op)), "at least one sample"
+    assert samples(op), "at least one sample"
     assert op.reference is not None, "a reference"
 
 
 @pytest.mark.parametrize(("op", "sample"), each(samples))
 def test_forward_equals_reference(op, sample):
-    out = call(op, sample)
-    expected = np.asarray(op.reference(*sample.arrays, **sample.params))
-    assert out.shape == expected.shape
-    np.testing.assert_allclose(out.data, expected, rtol=1e-10, atol=1e-12)
+    check_value(op, sample)
 
 
 @pytest.mark.parametrize(("op", "sample"), each(samples, differentiable))
 def test_first_order_gradient(op, sample):
-    assert gradcheck(function_of(op, sample), sample.arrays)
+    check_first_order(op, sample)
 
 
 @pytest.mark.parametrize(("op", "sample"), each(samples, differentiable))
 def test_second_order_gradient(op, sample):
-    assert gradgradcheck(function_of(op, sample), sample.arrays)
-
-
-def as_float32(arrays):
-    return [a.astype(np.float32) if a.dtype == np.float64 else a for a in arrays]
+    check_second_order(op, sample)
 
 
 @pytest.mark.parametrize(("op", "sample"), each(samples, differentiable))
-def test_float32_stays_float32(op, sample):
-    if op.name == "astype":
-        pytest.skip("astype is the op that changes the dtype")
-    tensors = [Tensor(a, requires_grad=a.dtype == np.float32) for a in as_float32(sample.arrays)]
-    out = call(op, sample, tensors)
-    assert out.dtype == np.float32
-    inputs = [t for t in tensors if t.requires_grad]
-    once = autograd.grad(out, inputs, Tensor(np.ones_like(out.data)), create_graph=True, allow_unused=True)
-    assert all(g is None or g.dtype == np.float32 for g in once)
-    again = [g.sum() for g in once if g is not None and g.requires_grad]
-    for g in autograd.grad(again, inputs, allow_unused=True) if again else ():
-        assert g is None or g.dtype == np.float32
+def test_float32_gradient(op, sample):
+    arrays = [a.astype(np.float32) if a.dtype == np.float64 else a for a in sample.arrays]
+    assert gradcheck(op, arrays, params=sample.params)
 
 
-def scattered(array):
-    """The same values in memory that is neither C nor Fortran ordered."""
-    room = np.full([2 * n for n in array.shape], array.dtype.type(0), array.dtype)
-    view = room[(..., *(slice(None, None, 2) for _ in array.shape))]
-    view[...] = array
-    return view
-
-
-@pytest.mark.parametrize(("op", "sample"), each(samples))
-def test_layout_of_inputs_does_not_matter_and_they_stay_unchanged(op, sample):
-    expected = call(op, sample).data
-    for layout in (scattered, np.asfortranarray):
-        arrays = [layout(a) for a in sample.arrays]
-        before = [a.copy() for a in arrays]
-        for a in arrays:
-            a.flags.writeable = False
-        tensors = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
-        out = call(op, sample, tensors)
-        np.testing.assert_allclose(out.data, expected, rtol=1e-12, atol=1e-14)
-        if out.requires_grad:
-            out.backward(Tensor(np.ones_like(out.data)))
-        for a, b in zip(arrays, before, strict=True):
-            np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize(("op", "sample"), each(samples, lambda op: op.degree == 1))
+def test_what_is_declared_linear_is_linear(op, sample):
+    """Checked at step 1, where a difference quotient is exact for linear functions only."""
+    assert gradcheck(op, sample.arrays, params=sample.params, linear=True)
+    for i, a in enumerate(sample.arrays):
+        if a.dtype.kind == "f":
+            ahead, behind, far = ([t * a if j == i else b for j, b in enumerate(sample.arrays)] for t in (2, 0, 5))
+            step = call(op, sample, ahead).data - call(op, sample, behind).data
+            expected = call(op, sample, behind).data + 2.5 * step
+            np.testing.assert_allclose(call(op, sample, far).data, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("op", "bad"), each(lambda op: op.errors(draw(op))))
@@ -120,14 +83,17 @@ def test_wrong_calls_are_refused_in_words(op, bad):
 
 @pytest.mark.parametrize(("op", "kink"), each(lambda op: op.kinks))
 def test_declared_gradient_at_kinks(op, kink):
-    tensors = [Tensor(a, requires_grad=True) for a in kink.sample.arrays]
-    out = call(op, kink.sample, tensors)
-    gradients = autograd.grad(out, tensors, Tensor(np.ones_like(out.data)))
-    for g, expected in zip(gradients, kink.gradients, strict=True):
-        np.testing.assert_array_equal(g.data, expected, err_msg=kink.where)
+    check_kinks(op, kink)
 
 
-@pytest.mark.parametrize(("op", "sample"), each(lambda op: list(samples(op))[:1], lambda op: not op.variadic))
+@pytest.mark.parametrize(("op", "kink"), each(lambda op: op.kinks))
+def test_declared_kinks_are_kinks(op, kink):
+    verdicts = [check_gradients(op, kink.sample.arrays, params=kink.sample.params, order=n).verdict for n in (1, 2)]
+    assert verdicts[kink.order - 1] is Verdict.KINK
+    assert kink.order == 1 or verdicts[0] is Verdict.PASS
+
+
+@pytest.mark.parametrize(("op", "sample"), each(lambda op: samples(op)[:1], lambda op: not op.variadic))
 def test_unknown_arguments_are_refused(op, sample):
     with pytest.raises(TypeError, match="unknown arguments"):
         op(*map(Tensor, sample.arrays), **sample.params, surprise=1)
