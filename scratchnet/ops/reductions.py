@@ -106,10 +106,10 @@ def var(x, /, dim=None, correction=1, keepdim=False):
 
 
 def _tie_shares(x, out, dim, keepdim):
-    """1/n at each of the n places that equal the extremum."""
+    """1/n at each of the n places that equal the extremum; 0 everywhere where that is NaN, which equals nothing."""
     extreme = out.data if keepdim or dim is None else np.expand_dims(out.data, axes("amax", dim, x.ndim))
     ties = (x.data == extreme).astype(x.dtype)
-    return ties / ties.sum(axis=axes("amax", dim, x.ndim), keepdims=True)
+    return ties / np.maximum(ties.sum(axis=axes("amax", dim, x.ndim), keepdims=True), 1)
 
 
 def _extremes(r):
