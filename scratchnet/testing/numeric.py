@@ -152,20 +152,22 @@ def noise(phi: Callable[[float], np.ndarray], step: float) -> np.ndarray:
     Fourth differences of values at nine points, ``step`` apart, hold next to nothing of a smooth function but sqrt(70)
     standard deviations of noise (J. J. Moré and S. M. Wild, "Estimating computational noise", SIAM Journal on
     Scientific Computing 33(3), 2011). Of the estimates right and left of 0 the smaller counts: a kink spoils the other.
+    Each is the larger for two distances, lest values of a coarse grid rise in step with one of them.
     """
-    centre = phi(0.0)
     found = []
     for side in (step, -step):
-        values = [evaluate(phi, k * side) for k in range(1, 10)]
+        values = [evaluate(phi, k * distance) for distance in (side, 0.618 * side) for k in range(1, 10)]
         if all(v is not None for v in values):
-            found.append(np.sqrt(np.mean(np.diff(np.array(values, np.float64), 4, axis=0) ** 2, axis=0) / 70))
-    return np.min(found, axis=0) if found else np.zeros(centre.shape)
+            rows = np.array(values, np.float64).reshape(2, 9, *values[0].shape)
+            squares = np.mean(np.diff(rows, 4, axis=1) ** 2, axis=1) / 70
+            found.append(np.sqrt(squares.max(axis=0)))
+    return np.min(found, axis=0) if found else np.zeros(phi(0.0).shape)
 
 
 def moves(phi: Callable[[float], np.ndarray]) -> np.ndarray:
     """Which elements of phi move at all, be it at long steps only: where phi is flat, rounding may have made it so."""
     centre = phi(0.0)
-    far = [v for t in (-8.0, -1.0, 1.0, 8.0) if (v := evaluate(phi, t)) is not None]
+    far = [v for k in range(-2, 4) for t in (-(2.0**k), 2.0**k) if (v := evaluate(phi, t)) is not None]
     return np.any([v != centre for v in far], axis=0) if far else np.ones(centre.shape, bool)
 
 
@@ -180,13 +182,16 @@ class Sides:
     right: np.ndarray | None
     diverge: bool
 
+    def both(self) -> bool:
+        return self.left is not None and self.right is not None
+
 
 def sides(phi: Callable[[float], np.ndarray], step: float, noise: np.ndarray | float = 0.0) -> Sides | None:
     """The one-sided derivatives at 0 where phi is not smooth there, otherwise None.
 
     The quotients at ``step`` and at 16 ``step`` are compared. Where phi is smooth, left and right differ 16 times
-    less at the smaller step; at a kink they differ as much as before. A kink closer than ``step`` counts as at 0.
-    The derivatives returned are extrapolated from both.
+    less at the smaller step; at a kink they differ as much as before. A kink closer than ``step`` counts as at 0; the
+    derivatives returned are difference quotients between the two steps, beyond it.
     """
     centre = phi(0.0)
     near, far = (_quotients(phi, centre, t) for t in (step, 16 * step))
@@ -199,16 +204,12 @@ def sides(phi: Callable[[float], np.ndarray], step: float, noise: np.ndarray | f
     bend = np.abs(right - left)
     bend_far = np.abs(right_far - left_far)
     kinks = (bend > rounding) & (bend > 0.5 * bend_far)
-    diverges = np.any(
-        [
-            (np.abs(q) > np.maximum(rounding, 2 * np.abs(q_far))) & (np.abs(q - q_far) > 2 * bend_far)
-            for q, q_far in ((left, left_far), (right, right_far))
-        ],
-        axis=0,
-    )
+    diverges = (bend > rounding) & (bend > 2 * bend_far)
+    for q, q_far in ((left, left_far), (right, right_far)):
+        diverges |= (np.abs(q) > np.maximum(rounding, 2 * np.abs(q_far))) & (np.abs(q - q_far) > 2 * bend_far)
     if not (kinks | diverges).any():
         return None
-    return Sides(left + (left - left_far) / 15, right + (right - right_far) / 15, bool(diverges.any()))
+    return Sides((16 * left_far - left) / 15, (16 * right_far - right) / 15, bool(diverges.any()))
 
 
 def _quotients(phi, centre, step):

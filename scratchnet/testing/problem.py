@@ -33,7 +33,8 @@ class Problem:
     """A function of tensors and a point.
 
     ``arrays`` is the point as given, ``exact`` the same in float64 if the function takes that: for float32 inputs the
-    numeric derivatives are then exact beside the gradients.
+    numeric derivatives are then exact beside the gradients. ``out`` is the value in the dtype given, and ``branches``
+    says where that in float64 is so far off that it must have taken another branch.
     """
 
     def __init__(self, function: Callable[..., Tensor], arrays: list[np.ndarray], linear: bool):
@@ -48,7 +49,9 @@ class Problem:
             self.value(self.exact)
         except TypeError:  # it holds float32 arrays of its own
             self.exact = arrays
-        self.exact_dtype = self.value(self.exact).dtype
+        exact = self.value(self.exact)
+        self.exact_dtype = exact.dtype
+        self.branches = np.abs(exact - self.out) > PRECISION[self.dtype].sharp * np.abs(exact).max(initial=0.0)
         self.sharp, self.blunt = PRECISION[self.dtype].sharp, PRECISION[self.dtype].blunt
         self.near = PRECISION[self.exact_dtype].near
 
