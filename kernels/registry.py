@@ -9,7 +9,7 @@ device:
 
 The device of a call follows from its arrays. Within the device the policy decides: `with use(...)`
 first, then the environment variable SCRATCHNET_KERNELS, then the first registered implementation that
-supports the call. The reference stands last in every line; no call ever moves to another device.
+supports the call and pays for it. The reference stands last in every line; no call ever moves to another device.
 """
 
 import contextlib
@@ -26,6 +26,11 @@ ENVIRONMENT_VARIABLE = "SCRATCHNET_KERNELS"
 REFERENCE = "reference"
 EVERY_KERNEL = "*"
 _ABSENT = object()
+
+
+def _always(*args, **options):
+    return True
+
 
 _kernels = {}
 _homes = {"cpu": "kernels.cpu"}  # device -> package that registers its implementations, imported on first need
@@ -46,12 +51,17 @@ class Indices:
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way to compute a kernel. `supports(*args, **options)` returns True, or why it cannot."""
+    """One way to compute a kernel.
+
+    `supports(*args, **options)` returns True, or why it cannot; `pays(*args, **options)` returns True, or why nobody
+    would choose it for this call who did not ask for it by name.
+    """
 
     name: str
     device: str
     function: object
     supports: object
+    pays: object
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class Kernel:
         implementation, _ = self._choose(args, options)
         return implementation.function(*args, **options)
 
-    def implementation(self, name, device="cpu", supports=lambda *args, **options: True):
+    def implementation(self, name, device="cpu", supports=_always, pays=_always):
         """Decorator: register a function with the reference's very signature as an implementation."""
 
         def register(function):
@@ -100,7 +110,7 @@ class Kernel:
                 )
             if name == REFERENCE or any((i.name, i.device) == (name, device) for i in self._implementations):
                 raise ValueError(f"{self.name} already has an implementation {name!r} on {device}")
-            self._implementations.append(Implementation(name, device, function, supports))
+            self._implementations.append(Implementation(name, device, function, supports, pays))
             return function
 
         return register
@@ -111,7 +121,7 @@ class Kernel:
         return [i.name for i in self._on(device)]
 
     def _on(self, device):
-        reference = Implementation(REFERENCE, device, self.reference, lambda *args, **options: True)
+        reference = Implementation(REFERENCE, device, self.reference, _always, _always)
         return [i for i in self._implementations if i.device == device] + [reference]
 
     def _choose(self, args, options):
@@ -124,10 +134,12 @@ class Kernel:
             candidates.sort(key=lambda i: i.name != wanted)
         refusals = []
         for candidate in candidates:
-            verdict = candidate.supports(*args, **options)
+            verdict, word = candidate.supports(*args, **options), "cannot"
+            if verdict is True and candidate.name != wanted:
+                verdict, word = candidate.pays(*args, **options), "would not pay"
             if verdict is True:
                 break
-            refusals.append(f"{candidate.name!r} cannot: {verdict}")
+            refusals.append(f"{candidate.name!r} {word}: {verdict}")
         reason = why if candidate.name == wanted else "the default choice"
         return candidate, "; ".join([reason, *refusals])
 

@@ -16,7 +16,7 @@ def _is_large(a, b):
     return f"up to {_BLAS_LIMIT} multiply-adds BLAS starts faster, and needs one thread" if small else True
 
 
-@reference.matmul.implementation("tile", supports=_is_large)
+@reference.matmul.implementation("tile", pays=_is_large)
 def matmul(a, b):
     reference.check_matmul(a.shape, b.shape)
     return conv2d(a[:, :, None, None], b.T[:, :, None, None])[:, :, 0, 0]

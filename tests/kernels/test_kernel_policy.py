@@ -93,6 +93,20 @@ def test_an_unsupported_call_falls_back_and_says_why(double):
     assert str(choice) == "double on cpu runs 'reference': the default choice; 'even' cannot: size 1 is odd"
 
 
+def test_what_does_not_pay_runs_only_when_asked_for(double):
+    @double.implementation("odd", pays=lambda x, *, times=1: "it is slow")
+    def odd(x, *, times=1):
+        return np.full_like(x, -2)
+
+    x = np.ones(1)
+    assert double(x).tolist() == [2]
+    choice = kernels.explain(double, x)
+    assert choice.reason == "the default choice; 'even' cannot: size 1 is odd; 'odd' would not pay: it is slow"
+    with kernels.use(matmul="tile"):
+        choice = kernels.explain(kernels.matmul, x[None], x[None])
+    assert (choice.implementation, choice.reason) == ("tile", "asked for by use")
+
+
 def test_an_implementation_must_have_the_signature_of_the_reference(double):
     for wrong in (
         lambda x: x,

@@ -166,7 +166,7 @@ def plant(monkeypatch, kernel, fault):
     kernel = getattr(kernels, kernel)
     kernel.implementations("cpu")  # loads them
     faulty = [
-        Implementation(i.name, i.device, lambda *a, right=i.function, **o: fault(right, *a, **o), i.supports)
+        Implementation(i.name, i.device, lambda *a, right=i.function, **o: fault(right, *a, **o), i.supports, i.pays)
         for i in kernel._implementations
     ]
     monkeypatch.setattr(kernel, "_implementations", faulty)
