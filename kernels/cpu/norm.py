@@ -12,6 +12,7 @@ from .. import reference
 from ..geometry import same_shapes
 from .compile import parallel, portion, serial, tasks_for
 from .layout import channels_first, channels_last
+from .memory import empty
 
 _CHUNK_ELEMENTS = 1 << 15
 
@@ -26,7 +27,7 @@ def batch_norm(input, weight, bias, *, eps):
     mean = (counts * means).sum(axis=0) / count
     variance = (squares.sum(axis=0) + (counts * np.square(means - mean)).sum(axis=0)) / count
     invstd = 1 / np.sqrt(variance + eps)
-    output = np.empty(rows.shape, input.dtype)
+    output = empty(rows.shape, input.dtype)
     _scale(rows, mean, invstd * weight, bias.astype(np.float64), output, tasks_for(len(rows)))
     return _shaped(output, input), mean.astype(input.dtype), invstd.astype(input.dtype)
 
@@ -42,7 +43,7 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd):
     grad_bias, grad_weight = sums.sum(axis=0), products.sum(axis=0) * invstd
     scale, count = invstd * weight, max(len(rows), 1)
     slope, shift = -scale * invstd * grad_weight / count, -scale * grad_bias / count
-    grad_input = np.empty(rows.shape, input.dtype)
+    grad_input = empty(rows.shape, input.dtype)
     _combine(rows, grad_rows, mean, scale, slope, shift, grad_input, tasks_for(len(rows)))
     return _shaped(grad_input, input), grad_weight.astype(input.dtype), grad_bias.astype(input.dtype)
 

@@ -10,6 +10,7 @@ from .. import reference
 from ..geometry import Pool2dGeometry, same_shapes
 from .compile import parallel, portion, serial, tasks_for
 from .layout import channels_first, channels_last
+from .memory import empty
 
 
 @reference.max_pool2d.implementation("numba")
@@ -85,7 +86,7 @@ def avg_pool2d_input(
 
 def _channels_last_empty(size, dtype):
     n, c, height, width = size
-    return np.empty((n, height, width, c), dtype)
+    return empty((n, height, width, c), dtype)
 
 
 def _pixels(array):
