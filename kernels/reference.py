@@ -212,6 +212,73 @@ def erf(input: Array):
 
 
 @kernel
+def relu(input: Array):
+    """max(x, 0) of every element; NaN stays NaN."""
+    return np.maximum(input, 0)
+
+
+@kernel
+def relu_backward(grad_output: Array, output: Array):
+    """grad_output where relu's output is positive, else 0. Linear in grad_output, and its own adjoint."""
+    same_shapes(output=output.shape, grad_output=grad_output.shape)
+    return np.where(output > 0, grad_output, grad_output.dtype.type(0))
+
+
+@kernel
+def leaky_relu(input: Array, *, negative_slope):
+    """x where x > 0, else negative_slope * x, of every element."""
+    return np.where(input > 0, input, input * input.dtype.type(negative_slope))
+
+
+@kernel
+def leaky_relu_backward(grad_output: Array, input: Array, *, negative_slope):
+    """grad_output where input > 0, else negative_slope * grad_output. Linear in it, and its own adjoint."""
+    same_shapes(input=input.shape, grad_output=grad_output.shape)
+    return np.where(input > 0, grad_output, grad_output * input.dtype.type(negative_slope))
+
+
+@kernel
+def sigmoid(input: Array):
+    """1 / (1 + e^-x) of every element, with no overflow and full relative accuracy in both tails."""
+    small = np.exp(-np.abs(input))
+    return np.where(input >= 0, input.dtype.type(1), small) / (1 + small)
+
+
+@kernel
+def sigmoid_backward(grad_output: Array, output: Array):
+    """grad_output * (y - y^2), where y is sigmoid's output. Linear in grad_output, and its own adjoint."""
+    same_shapes(output=output.shape, grad_output=grad_output.shape)
+    return grad_output * (output - output * output)
+
+
+@kernel
+def tanh(input: Array):
+    """The hyperbolic tangent of every element."""
+    return np.tanh(input)
+
+
+@kernel
+def tanh_backward(grad_output: Array, output: Array):
+    """grad_output * (1 - y^2), where y is tanh's output. Linear in grad_output, and its own adjoint."""
+    same_shapes(output=output.shape, grad_output=grad_output.shape)
+    return grad_output * (1 - output * output)
+
+
+@kernel
+def gelu(input: Array):
+    """x Phi(x) of every element, Phi the normal distribution function."""
+    return input * normal_distribution(input)
+
+
+@kernel
+def gelu_backward(grad_output: Array, input: Array):
+    """grad_output * (Phi(x) + x phi(x)), phi the normal density. Linear in grad_output, and its own adjoint."""
+    same_shapes(input=input.shape, grad_output=grad_output.shape)
+    density = np.exp(-0.5 * input * input) * input.dtype.type(1 / math.sqrt(2 * math.pi))
+    return grad_output * (normal_distribution(input) + np.where(density > 0, input * density, 0))
+
+
+@kernel
 def sgd_step_(
     param: Array, grad: Array, momentum_buffer: Array | None, *, lr, momentum, dampening, weight_decay, nesterov, first
 ):
@@ -299,6 +366,11 @@ def rmsprop_step_(
         momentum_buffer[...] = momentum * momentum_buffer + step
         step = momentum_buffer
     param -= lr * step
+
+
+def normal_distribution(x):
+    """Phi(x) = erfc(-x / sqrt(2)) / 2, accurate in both tails."""
+    return np.vectorize(lambda v: math.erfc(-v / math.sqrt(2)) / 2, otypes=[x.dtype])(x)
 
 
 def check_matmul(a_size, b_size):

@@ -6,4 +6,4 @@ With NUMBA_DISABLE_JIT set there is nothing to compile them, and every call runs
 import numba
 
 if not numba.config.DISABLE_JIT:
-    from . import conv, matmul, norm, optim, pool, special
+    from . import conv, elementwise, matmul, norm, optim, pool, special

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .memory import empty
+
 
 def channels_last(array):
     """(N, C, ...) as a contiguous (N, ..., C) array: a view where memory is so already, else a copy."""
@@ -18,7 +20,27 @@ def plain(array):
 
     Numba would compile every kernel anew for a read-only or strided array.
     """
-    return np.require(array, requirements="CAW")
+    flags = array.flags
+    return array if flags.carray else np.require(array, requirements="CAW")
+
+
+def memory_order(array):
+    """The axes of `array`, the one with the largest steps in memory first."""
+    steps = [-abs(stride) for stride in array.strides]
+    return sorted(range(array.ndim), key=steps.__getitem__)
+
+
+def elementwise(core, *inputs, **scalars):
+    """Call core(*inputs, *scalars, output) with 1-D arrays, and return the output: all in inputs[0]'s memory order.
+
+    Arrays in another order, or with gaps, are copied first. Scalars take the inputs' dtype.
+    """
+    order = memory_order(inputs[0])
+    dense = [plain(array.transpose(order)) for array in inputs]
+    output = empty(dense[0].shape, dense[0].dtype)
+    core(*(a.reshape(-1) for a in dense), *map(output.dtype.type, scalars.values()), output.reshape(-1))
+    back = sorted(range(output.ndim), key=order.__getitem__)
+    return output.transpose(back)
 
 
 def update_flat(core, written, read, *scalars):
@@ -26,7 +48,7 @@ def update_flat(core, written, read, *scalars):
 
     Arrays in another order, or with gaps, are copied first; what is written is copied back.
     """
-    order = np.argsort([-abs(stride) for stride in written[0].strides], kind="stable")
+    order = memory_order(written[0])
     views = [array.transpose(order) for array in (*written, *read)]
     dense = [plain(view) for view in views]
     core(*(array.reshape(-1) for array in dense), *scalars)

@@ -1,23 +1,185 @@
-"""Special functions that NumPy does not have, elementwise."""
+"""Exponentials in float32 for loops that LLVM turns into vector code: no branches, no tables, no calls.
+
+    e^x = 2^n e^r,  n = round(x / ln 2),  |r| <= ln 2 / 2,  e^r - 1 = r + r^2 P(r)
+
+with P a polynomial. The tail of the normal distribution is Phi(-t) = e^(-t^2 / 2) Q(t), where Q is smooth and falls
+like 1 / t, so that Q(t) / w is nearly a polynomial in w = 1 / (t + 4). Polynomials interpolate at Chebyshev points and
+are computed here, from the functions themselves. Multiply-adds are fused by name, and never at LLVM's choice: so a
+value does not depend on where in an array it stands. float64 takes Python's math instead.
+"""
 
 import math
 
 import numpy as np
-from numba import prange
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+from numpy.polynomial import chebyshev
 
 from .. import reference
-from .compile import parallel
-from .layout import update_flat
+from .compile import parallel, serial
+from .layout import elementwise
+
+
+def polynomial(function, degree):
+    """float32 coefficients, lowest first, of the interpolant at the Chebyshev points of [-1, 1]."""
+    return tuple(chebyshev.cheb2poly(chebyshev.chebinterpolate(function, degree)).astype(np.float32))
+
+
+def _rest_of_exp(u):
+    """(e^r - 1 - r) at r = u ln 2 / 2, over u^2: by its series, since the closed form cancels."""
+    r = u * math.log(2) / 2
+    return (math.log(2) / 2) ** 2 * sum(r**k / math.factorial(k + 2) for k in range(12))
+
+
+def _scaled_tail(u):
+    """Phi(-t) e^(t^2 / 2) / w, where u runs from -1 to 1 as w = 1 / (t + 4) does from its least to its largest."""
+    w = (u - _U_AT_0) / _U_PER_W
+    t = 1 / w - _POLE
+    return np.array([math.erfc(x / math.sqrt(2)) * math.exp(x * x / 2) / 2 for x in t]) / w
+
+
+one, two, half = np.float32(1), np.float32(2), np.float32(0.5)
+_LOG2E = np.float32(1 / math.log(2))
+_LN2_HIGH = np.float32(0.693145751953125)  # 16 bits of ln 2: n times it is exact
+_LN2_LOW = np.float32(math.log(2) - 0.693145751953125)
+_ROUNDER = np.float32(1.5 * 2**23)  # adding it to n leaves no place for a fraction, and n in the lowest bits
+_TO_U = np.float32(2 / math.log(2))
+_P = polynomial(_rest_of_exp, 4)
+_LOWEST = np.float32(-104)  # e^-104 rounds to 0
+_LIFT, _DROP = 127 + 64, np.float32(2.0**-64)  # 2^n = 2^(n + 64) 2^-64, also where 2^n is subnormal
+_TANH_END = np.float32(10)  # from there on tanh rounds to 1
+
+_POLE, _FARTHEST = 4.0, 14.5  # Phi(-14.5) rounds to 0
+_U_PER_W = 2 / (1 / _POLE - 1 / (_POLE + _FARTHEST))
+_U_AT_0 = 1 - _U_PER_W / _POLE
+_Q = polynomial(_scaled_tail, 9)
+_pole, _farthest, _u_per_w, _u_at_0 = map(np.float32, (_POLE, _FARTHEST, _U_PER_W, _U_AT_0))
+_HIGH_BITS = -(1 << 12)
+_DENSITY = np.float32(1 / math.sqrt(2 * math.pi))
+
+
+@intrinsic
+def fma(typing_context, a, b, c):
+    """a * b + c, rounded once where the processor can do that."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 3)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.f32"), args)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+@intrinsic
+def _bits(typing_context, value):
+    """The bits of a float32 as an int32."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def _float(typing_context, bits):
+    """The float32 of the lower 32 bits. Numba's integers are int64 after any arithmetic."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(builder.trunc(args[0], ir.IntType(32)), ir.FloatType())
+
+    return types.float32(types.int64), codegen
+
+
+@serial
+def _reduce(a, b):
+    """(bits with n at their end, e^r - 1) for e^(a + b) = 2^n e^r. b is small: what float32 would lose of a."""
+    shifted = fma(a, _LOG2E, _ROUNDER)
+    n = shifted - _ROUNDER
+    r = fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, a)) + b
+    u = r * _TO_U
+    rest = fma(u, fma(u, fma(u, fma(u, _P[4], _P[3]), _P[2]), _P[1]), _P[0])
+    return _bits(shifted), fma(u * u, rest, r)
+
+
+@serial
+def exp_sum(a, b):
+    """e^(a + b) for a <= 0 and small b, subnormal results included."""
+    a = _LOWEST if a < _LOWEST else a
+    bits, rest = _reduce(a, b)
+    return (one + rest) * _float((bits + _LIFT) << 23) * _DROP
+
+
+@serial
+def exp(x):
+    """e^x for x <= 0."""
+    return exp_sum(x, np.float32(0))
+
+
+def _by_width(single, double):
+    """A function for compiled code that is `single` for float32 and `double`, made of Python's math, for float64."""
+
+    def function(x):
+        raise NotImplementedError
+
+    @overload(function, jit_options={"error_model": "numpy"})
+    def choose(x):
+        return single if x == types.float32 else double
+
+    return function
+
+
+def _sigmoid32(x):
+    small = exp(-abs(x))
+    return (one if x >= 0 else small) / (one + small)
+
+
+def _sigmoid64(x):
+    small = math.exp(-abs(x))
+    return (1 if x >= 0 else small) / (1 + small)
+
+
+def _tanh32(x):
+    """t / (t + 2) with t = e^(2 |x|) - 1, which keeps full relative accuracy at 0."""
+    y = abs(x)
+    y = _TANH_END if y > _TANH_END else y
+    bits, rest = _reduce(two * y, np.float32(0))
+    scale = _float((bits + 127) << 23)
+    t = fma(scale, rest, scale - one)
+    size = t / (t + two)
+    return -size if x < 0 else size
+
+
+def _normal32(x):
+    t = abs(x)
+    t = _farthest if t > _farthest else t
+    high = _float(_bits(t) & _HIGH_BITS)  # its square is exact; the square of t is not, and e^ would amplify that
+    bell = exp_sum(-half * high * high, -half * (t - high) * (t + high))
+    w = one / (t + _pole)
+    u = fma(w, _u_per_w, _u_at_0)
+    q = fma(u, fma(u, fma(u, fma(u, _Q[9], _Q[8]), _Q[7]), _Q[6]), _Q[5])
+    q = fma(u, fma(u, fma(u, fma(u, fma(u, q, _Q[4]), _Q[3]), _Q[2]), _Q[1]), _Q[0])
+    tail, slope = bell * (q * w), t * bell * _DENSITY
+    return (tail, -slope) if x < 0 else (one - tail, slope)
+
+
+def _normal64(x):
+    t = min(abs(x), 40.0)  # beyond, both are 0 or 1; infinity times 0 would not be
+    tail, slope = math.erfc(t * math.sqrt(0.5)) / 2, t * math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
+    return (tail, -slope) if x < 0 else (1 - tail, slope)
+
+
+sigmoid = _by_width(_sigmoid32, _sigmoid64)
+tanh = _by_width(_tanh32, lambda x: math.tanh(x))
+normal = _by_width(_normal32, _normal64)  # (Phi(x), x phi(x)): distribution function, and x times the density
 
 
 @reference.erf.implementation("numba")
 def erf(input):
-    output = np.empty_like(input)
-    update_flat(_erf, [output], [input])
-    return output
+    return elementwise(_erf, input)
 
 
 @parallel
-def _erf(output, input):
+def _erf(input, output):
     for i in prange(output.size):
         output[i] = math.erf(input[i])

@@ -5,13 +5,17 @@ from scratchnet.ops.activations import (
     gelu,
     hardtanh,
     leaky_relu,
+    leaky_relu_backward,
     logsigmoid,
     prelu,
     relu,
+    relu_backward,
     sigmoid,
+    sigmoid_backward,
     silu,
     softplus,
     tanh,
+    tanh_backward,
 )
 from scratchnet.ops.conv import conv2d, conv2d_input, conv2d_weight, fold, unfold
 from scratchnet.ops.elementwise import (

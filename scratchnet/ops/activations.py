@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 
+import kernels
 from scratchnet.ops.elementwise import clamp, erf, exp, mul, where
 from scratchnet.ops.registry import Kink, S, elementwise, op
+from scratchnet.tensor import Tensor
 
 
 def _smooth(r):
@@ -13,25 +15,45 @@ def _smooth(r):
 
 
 @op(
-    vjp={"x": lambda g, out: g * (out > 0)},
+    vjp={"x": lambda g, out: relu_backward(g, out)},
     samples=lambda r: [S(r.away(3, 4))],
     reference=elementwise(lambda x: x if x > 0 else 0.0),
     kinks=[Kink("x = 0", S(np.zeros(2)), (np.zeros(2),))],
 )
 def relu(x, /):
     """max(x, 0); the gradient at 0 is 0."""
-    return np.maximum(x, 0)
+    return kernels.relu(x)
 
 
 @op(
-    vjp={"x": lambda g, x, negative_slope: where(x > 0, g, g * negative_slope)},
+    vjp={"grad_output": lambda g, output: relu_backward(g, output)},
+    samples=lambda r: [S(r.normal(3, 4), r.away(3, 4))],
+    reference=elementwise(lambda grad_output, output: grad_output if output > 0 else 0.0),
+)
+def relu_backward(grad_output, output, /):
+    """grad_output where output > 0, else 0: the gradient of relu, and its own adjoint."""
+    return kernels.relu_backward(grad_output, output)
+
+
+@op(
+    vjp={"x": lambda g, x, negative_slope: leaky_relu_backward(g, x, negative_slope)},
     samples=lambda r: [S(r.away(3, 4)), S(r.away(3, 4), negative_slope=0.2)],
     reference=elementwise(lambda x, negative_slope=0.01: x if x > 0 else negative_slope * x),
     kinks=[Kink("x = 0", S(np.zeros(2), negative_slope=0.2), (np.full(2, 0.2),))],
 )
 def leaky_relu(x, /, negative_slope=0.01):
     """x where x > 0, else negative_slope x; the gradient at 0 is negative_slope."""
-    return np.where(x > 0, x, x * negative_slope)
+    return kernels.leaky_relu(x, negative_slope=negative_slope)
+
+
+@op(
+    vjp={"grad_output": lambda g, input, negative_slope: leaky_relu_backward(g, input, negative_slope)},
+    samples=lambda r: [S(r.normal(3, 4), r.away(3, 4), negative_slope=0.2)],
+    reference=elementwise(lambda g, input, negative_slope: g if input > 0 else g * negative_slope),
+)
+def leaky_relu_backward(grad_output, input, /, negative_slope):
+    """grad_output where input > 0, else negative_slope grad_output: leaky_relu's gradient, and its own adjoint."""
+    return kernels.leaky_relu_backward(grad_output, input, negative_slope=negative_slope)
 
 
 @op(
@@ -49,20 +71,45 @@ def elu(x, /, alpha=1.0):
 
 
 @op(
-    vjp={"x": lambda g, out: g * (out - out * out)},
+    vjp={"x": lambda g, out: sigmoid_backward(g, out)},
     samples=_smooth,
     reference=elementwise(lambda x: 1 / (1 + math.exp(-x))),
 )
 def sigmoid(x, /):
     """1 / (1 + e^-x), with no overflow and full relative accuracy in both tails."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, x.dtype.type(1), small) / (1 + small)
+    return kernels.sigmoid(x)
 
 
-@op(vjp={"x": lambda g, out: g * (1.0 - out * out)}, samples=_smooth, reference=elementwise(math.tanh))
+@op(
+    vjp={
+        "grad_output": lambda g, output: sigmoid_backward(g, output),
+        "output": lambda g, grad_output, output: g * grad_output * (1.0 - output * 2.0),
+    },
+    samples=lambda r: [S(r.normal(3, 4), r.uniform(0.1, 0.9, 3, 4))],
+    reference=elementwise(lambda grad_output, output: grad_output * output * (1 - output)),
+)
+def sigmoid_backward(grad_output, output, /):
+    """grad_output (y - y^2) where y is the output: the gradient of sigmoid."""
+    return kernels.sigmoid_backward(grad_output, output)
+
+
+@op(vjp={"x": lambda g, out: tanh_backward(g, out)}, samples=_smooth, reference=elementwise(math.tanh))
 def tanh(x, /):
     """Hyperbolic tangent."""
-    return np.tanh(x)
+    return kernels.tanh(x)
+
+
+@op(
+    vjp={
+        "grad_output": lambda g, output: tanh_backward(g, output),
+        "output": lambda g, grad_output, output: g * grad_output * (output * -2.0),
+    },
+    samples=lambda r: [S(r.normal(3, 4), r.uniform(-0.9, 0.9, 3, 4))],
+    reference=elementwise(lambda grad_output, output: grad_output * (1 - output * output)),
+)
+def tanh_backward(grad_output, output, /):
+    """grad_output (1 - y^2) where y is the output: the gradient of tanh."""
+    return kernels.tanh_backward(grad_output, output)
 
 
 @op(
@@ -104,7 +151,22 @@ def gelu(x, /, approximate="none"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     if approximate == "tanh":
         return x * 0.5 * (tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1.0)
+    return _gelu_exact(x)
+
+
+def _gelu_in_ops(x):
     return x * 0.5 * (erf(x * math.sqrt(0.5)) + 1.0)
+
+
+@op(
+    vjp=lambda g, x: (Tensor(kernels.gelu_backward(g.data, x.data)),),
+    composite=_gelu_in_ops,
+    samples=_smooth,
+    reference=elementwise(_gelu),
+)
+def _gelu_exact(x, /):
+    """x Phi(x) in one pass, with full relative accuracy also where Phi(x) is small."""
+    return kernels.gelu(x)
 
 
 @op(
