@@ -1,7 +1,7 @@
 """Say what a trained classifier sees in image files.
 
-    python examples/predict.py runs/digits-cnn-0/checkpoint.safetensors mine.png another.jpg
-    python examples/predict.py CHECKPOINT scan.png --invert   # dark ink on light paper; MNIST is light ink on dark
+    python examples/predict.py runs/digits-cnn-0 mine.png another.jpg
+    python examples/predict.py RUN scan.png --invert   # dark ink on light paper; MNIST is light ink on dark
 
 Images are converted to the colours and the size that the network was trained on. A file that cannot be read is named;
 the others are classified all the same, and the exit code is 1.
@@ -22,7 +22,8 @@ MODELS = {"cnn": CNN, "shallow": ShallowCNN}
 
 
 def load_classifier(path):
-    """The model of a checkpoint of train_cnn.py, in evaluation mode, and its configuration."""
+    """The model of a checkpoint of train_cnn.py, or the best one of its folder, in evaluation mode, and its config."""
+    path = path / "best.safetensors" if path.is_dir() else path
     config = load_checkpoint(path).config
     model = MODELS[config["model"]](config["in_channels"], config["image_size"], len(config["classes"]))
     load_checkpoint(path, model=model)
@@ -31,7 +32,7 @@ def load_classifier(path):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, help="the folder of a run, or one of its checkpoints")
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--invert", action="store_true", help="swap dark and light")
     parser.add_argument("--top", type=int, default=3, help="how many classes to name")

@@ -1,13 +1,8 @@
-"""What the example trainers leave behind: a log of metrics, curves, and pictures."""
+"""The pictures that the example trainers leave behind."""
 
-import json
-import platform
-import time
 from pathlib import Path
 
 import numpy as np
-
-import scratchnet as sn
 
 try:
     import matplotlib
@@ -15,41 +10,6 @@ except ImportError:
     raise SystemExit("the examples draw with matplotlib: pip install 'scratchnet[examples]'") from None
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-
-
-class MetricsLog:
-    """metrics.jsonl: a first line that describes the run, then a line for each epoch.
-
-    Raises:
-        FileExistsError: the folder has a log already and ``resume`` is not asked for.
-        FileNotFoundError: ``resume`` is asked for and there is none.
-    """
-
-    def __init__(self, folder: Path, config: dict, resume: bool = False):
-        self.path = folder / "metrics.jsonl"
-        self.rows: list[dict] = []
-        if resume:
-            if not self.path.exists():
-                raise FileNotFoundError(f"{folder} holds no run to resume")
-            self.rows = [json.loads(line) for line in self.path.read_text().splitlines()[1:]]
-        elif self.path.exists():
-            raise FileExistsError(f"{folder} holds a run already: use --resume, or another --out")
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            versions = {"scratchnet": sn.__version__, "numpy": np.__version__, "python": platform.python_version()}
-            self._append(
-                {"config": config, "versions": versions, "machine": platform.processor() or platform.machine()}
-            )
-        self.started = time.perf_counter()
-
-    def write(self, **row) -> None:
-        row["seconds"] = round(time.perf_counter() - self.started, 3)
-        self.rows.append(row)
-        self._append(row)
-
-    def _append(self, row: dict) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
 
 
 def save_curves(path: Path, rows: list[dict]) -> None:

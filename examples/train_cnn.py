@@ -5,21 +5,20 @@
     python examples/train_cnn.py --data cifar10 --epochs 10
     python examples/train_cnn.py --model shallow --smoke      # a few steps, to see that everything works
 
-The result folder gets metrics.jsonl, curves.png, mistakes.png and checkpoint.safetensors. A run that was stopped goes
-on with --resume, bit for bit. The script ends with an assertion on the test accuracy.
+The result folder gets metrics.jsonl, curves.png, mistakes.png, checkpoints and the best model's weights. A run that was
+stopped, in whatever way, goes on with --resume, bit for bit. The script ends with an assertion on the test accuracy.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import reporting
 import scratchnet as sn
+from run import Run, add_arguments
 from scratchnet import data, metrics, nn, optim
 from scratchnet.models import CNN, ShallowCNN
-from scratchnet.serialization import load_checkpoint, save_checkpoint
 
 MODELS = {"cnn": CNN, "shallow": ShallowCNN}
 DATA = {"digits": data.Digits, "mnist": data.MNIST, "fashion-mnist": data.FashionMNIST, "cifar10": data.CIFAR10}
@@ -47,14 +46,12 @@ def parse_arguments(argv=None):
     parser.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate at the start")
     parser.add_argument("--schedule", choices=["cosine", "constant"], default="cosine")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="result folder (default: runs/DATA-MODEL-SEED)")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the result folder")
     parser.add_argument("--smoke", action="store_true", help="a short run on few images, for tests")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_arguments(parser)
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-{args.model}-{args.seed}"
-    if args.epochs < 1 or args.batch_size < 1:
-        parser.error("--epochs and --batch-size must be at least 1")
+    if min(args.epochs, args.batch_size, args.save_every, args.keep) < 1:
+        parser.error("--epochs, --batch-size, --save-every and --keep must be at least 1")
     return args
 
 
@@ -87,7 +84,9 @@ def main(argv=None):
     sn.manual_seed(args.seed)
     train, test, classes = load_data(args)
     channels, size = train[0][0].shape[:2]
-    config = {"model": args.model, "in_channels": channels, "image_size": size, "classes": list(classes)}
+    settings = ("model", "data", "epochs", "batch_size", "lr", "schedule", "seed", "smoke")
+    config = {name: getattr(args, name) for name in settings}
+    config |= {"in_channels": channels, "image_size": size, "classes": list(classes)}
 
     model = MODELS[args.model](channels, size, len(classes))
     loader = data.DataLoader(train, args.batch_size, shuffle=True)
@@ -97,44 +96,38 @@ def main(argv=None):
         scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=args.epochs * len(loader))
     else:
         scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    means = {"loss": metrics.Mean(), "accuracy": metrics.Mean()}
 
-    checkpoint = args.out / "checkpoint.safetensors"
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader}
-    print(nn.summary(model, (1, channels, size, size)))
-    log = reporting.MetricsLog(args.out, config, resume=args.resume)
-    first_epoch = load_checkpoint(checkpoint, **parts).step if args.resume else 0
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader, "means": means}
+    with Run(args, config, parts) as run:
+        run.say(nn.summary(model, (1, channels, size, size)))
+        while loader.epoch < args.epochs:
+            model.train()
+            for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
+                logits = model(images)
+                loss = nn.functional.cross_entropy(logits, labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                scheduler.step()
+                means["loss"].update(loss.item(), len(labels))
+                means["accuracy"].update(metrics.accuracy(logits, labels), len(labels))
+                run.show(**{name: mean.value for name, mean in means.items()})
+            test_loss, test_accuracy, _, _ = evaluate(model, test_loader)
+            train = {f"train_{name}": mean.value for name, mean in means.items()}
+            run.log(epoch=loader.epoch, **train, test_loss=test_loss, test_accuracy=test_accuracy)
+            run.say(
+                f"epoch {loader.epoch}: train loss {means['loss'].value:.4f}, "
+                f"test loss {test_loss:.4f}, {test_accuracy:.2%} right"
+            )
+            for mean in means.values():
+                mean.reset()
+            run.save(score=test_accuracy)
 
-    for epoch in range(first_epoch, args.epochs):
-        model.train()
-        losses, hits, seen = [], 0, 0
-        bar = tqdm(loader, f"epoch {epoch + 1}/{args.epochs}", disable=args.quiet or None, leave=False)
-        for images, labels in bar:
-            logits = model(images)
-            loss = nn.functional.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
-            losses.append(loss.item())
-            hits += int((logits.data.argmax(1) == labels.data).sum())
-            seen += len(labels)
-            bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}", accuracy=f"{hits / seen:.2%}")
-        test_loss, test_accuracy, logits, labels = evaluate(model, test_loader)
-        log.write(
-            epoch=epoch + 1,
-            train_loss=float(np.mean(losses)),
-            train_accuracy=hits / seen,
-            test_loss=test_loss,
-            test_accuracy=test_accuracy,
-        )
-        save_checkpoint(checkpoint, step=epoch + 1, config=config, **parts)
-        print(
-            f"epoch {epoch + 1}: train loss {np.mean(losses):.4f}, test loss {test_loss:.4f}, {test_accuracy:.2%} right"
-        )
-
-    reporting.save_curves(args.out / "curves.png", log.rows)
+    _, test_accuracy, logits, labels = evaluate(model, test_loader)
+    reporting.save_curves(args.out / "curves.png", run.rows)
     reporting.save_mistakes(args.out / "mistakes.png", test, logits, labels, classes)
-    print(f"results in {args.out}")
+    run.say(f"results in {args.out}")
 
     wanted = 0.2 if args.smoke or args.epochs < DEFAULT_EPOCHS else WANTED[args.model, args.data]
     assert test_accuracy >= wanted, f"test accuracy {test_accuracy:.2%} is below {wanted:.2%}"

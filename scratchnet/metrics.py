@@ -1,9 +1,40 @@
 """How good predictions are."""
 
+import math
+
 import numpy as np
 
 from scratchnet.device import to_device
 from scratchnet.tensor import Tensor
+
+
+class Mean:
+    """The mean of values that come one after the other. ``state_dict()`` lets a checkpoint hold a mean half-way.
+
+    ``value`` is NaN before the first update.
+    """
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all values."""
+        self.total, self.weight = 0.0, 0
+
+    def update(self, value: float, weight: int = 1) -> None:
+        """Take in a value that is the mean of ``weight`` samples."""
+        self.total += float(value) * weight
+        self.weight += weight
+
+    @property
+    def value(self) -> float:
+        return self.total / self.weight if self.weight else math.nan
+
+    def state_dict(self) -> dict:
+        return {"total": self.total, "weight": self.weight}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.total, self.weight = float(state["total"]), int(state["weight"])
 
 
 def accuracy(predictions: Tensor | np.ndarray, labels: Tensor | np.ndarray, topk: int = 1) -> float:

@@ -6,9 +6,7 @@ bytes do not match.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.device import to_device
+from scratchnet.files import atomic_file
 from scratchnet.tensor import Tensor
 
 CHECKPOINT_VERSION = 1
@@ -55,13 +54,14 @@ def load_file(path) -> dict[str, Tensor]:
 
 @dataclass
 class Checkpoint:
-    """What a checkpoint says about itself: the ``step`` it was written at, and the ``config`` of the run."""
+    """What a checkpoint says about itself: its ``step``, the ``config`` of the run, its ``score`` where it has one."""
 
     step: int
     config: Any
+    score: float | None = None
 
 
-def save_checkpoint(path, *, step: int = 0, config: Any = None, **parts) -> None:
+def save_checkpoint(path, *, step: int = 0, config: Any = None, score: float | None = None, **parts) -> None:
     """Write the state of a training run, so that ``load_checkpoint`` can go on bit for bit.
 
         save_checkpoint(path, step=step, config=vars(args), model=model, optimizer=optimizer, scheduler=scheduler,
@@ -71,6 +71,7 @@ def save_checkpoint(path, *, step: int = 0, config: Any = None, **parts) -> None
         path: replaced as a whole, as by ``save_file``.
         step: how far the run has come.
         config: what is needed to build the parts again: dicts, lists, strings, numbers.
+        score: how good it is, where that was measured.
         parts: anything with ``state_dict()`` and ``load_state_dict()``, a ``numpy.random.Generator``, or a dict of
             such parts (a GAN's two models). Name every part that changes during training, generators included.
 
@@ -83,14 +84,21 @@ def save_checkpoint(path, *, step: int = 0, config: Any = None, **parts) -> None
     """
     if not isinstance(step, int):
         raise TypeError(f"save_checkpoint: step must be an integer, got {step!r}")
-    arrays: dict[str, np.ndarray] = {}
+    trees, arrays = snapshot(parts)
     content = {
         "version": CHECKPOINT_VERSION,
         "step": step,
         "config": _pack(config, "config", arrays),
-        "parts": {name: _pack(_state_of(part, name), name, arrays) for name, part in parts.items()},
+        "score": score,
+        "parts": trees,
     }
     _write(Path(path), arrays, {_CHECKPOINT: json.dumps(content, separators=(",", ":"))})
+
+
+def snapshot(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The state of each part as a tree that JSON can hold, and copies of all arrays in them by dotted name."""
+    arrays: dict[str, np.ndarray] = {}
+    return {name: _pack(_state_of(part, name), name, arrays) for name, part in parts.items()}, arrays
 
 
 def load_checkpoint(path, **parts) -> Checkpoint:
@@ -108,7 +116,10 @@ def load_checkpoint(path, **parts) -> Checkpoint:
         if version != CHECKPOINT_VERSION:
             raise ValueError(f"it has version {version}, this program reads {CHECKPOINT_VERSION}")
         saved = {name: _unpack(tree, arrays) for name, tree in content["parts"].items()}
-        checkpoint = Checkpoint(content["step"], _unpack(content["config"], arrays))
+        step, score = content["step"], content.get("score")
+        if not isinstance(step, int) or not isinstance(score, int | float | None):
+            raise ValueError(f"it has step {step!r:.40} and score {score!r:.40}")
+        checkpoint = Checkpoint(step, _unpack(content["config"], arrays), score)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint that can be read here: {_words(error)}") from error
     missing = sorted(parts.keys() - saved.keys())
@@ -235,32 +246,12 @@ def _with_sorted_metadata(data: bytes) -> list[bytes | memoryview]:
 
 
 def _replace(path: Path, pieces: list[bytes | memoryview]) -> None:
-    """Put a file in place at once: written beside it, flushed to the disk, renamed, the folder flushed as well."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
     try:
-        with open(temporary, "xb") as file:
+        with atomic_file(path) as file:
             file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            kept = "; the file that was there is kept" if path.exists() else ""
-            raise type(error)(error.errno, f"{error.strerror}: nothing was written{kept}", str(path)) from error
-        raise
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last through a power failure. Windows cannot open folders, and has no need of it."""
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except OSError as error:
+        kept = "; the file that was there is kept" if path.exists() else ""
+        raise type(error)(error.errno, f"{error.strerror}: nothing was written{kept}", str(path)) from error
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

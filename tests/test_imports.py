@@ -12,10 +12,11 @@ ROOT = Path(__file__).parent.parent
 # Each room may import from rooms on lower floors, and from its own.
 FLOORS = [
     ["kernels"],
-    ["scratchnet.tensor", "scratchnet.device", "scratchnet.random", "scratchnet.cuda"],
+    ["scratchnet.tensor", "scratchnet.device", "scratchnet.random", "scratchnet.cuda", "scratchnet.files"],
     ["scratchnet.autograd"],
     ["scratchnet.ops", "scratchnet.creation", "scratchnet.methods"],
     ["scratchnet.testing", "scratchnet.serialization", "scratchnet.metrics"],
+    ["scratchnet.checkpoint", "scratchnet.jsonlines", "scratchnet.observe", "scratchnet.replay"],
     ["scratchnet.nn", "scratchnet.optim"],
     ["scratchnet.data", "scratchnet.models"],
 ]

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from scratchnet.data.files import atomic_file
+from scratchnet.files import atomic_file
 
 CHUNK = 1 << 16
 LARGEST = 1 << 30  # bytes; no data set here has a file half as large
@@ -24,6 +24,7 @@ def download(urls: Sequence[str], path: Path, published: str, *, progress: bool 
     """
     from http.client import HTTPException
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     for url in urls:
         try:

@@ -1,37 +1,14 @@
-"""Where data files live, and how one is written so that nobody ever sees half of it."""
+"""Where data files live, and how one is told by its checksum."""
 
 import hashlib
 import os
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 
 def cache_folder(root: str | os.PathLike | None = None) -> Path:
     """`root` if given, else the folder named by SCRATCHNET_DATA, else ~/.cache/scratchnet/data."""
     return Path(root or os.environ.get("SCRATCHNET_DATA") or "~/.cache/scratchnet/data").expanduser()
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that becomes `path` when the block ends well, and vanishes when it does not.
-
-    The bytes go to a temporary file of a unique name in the same folder, are flushed to the disk and renamed, so that
-    a reader sees the old file or the new one, and two writers do not disturb each other.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def checksum(path: Path, algorithm: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from scratchnet.data.download import download
-from scratchnet.data.files import atomic_file, cache_folder, find_file
+from scratchnet.data.files import cache_folder, find_file
+from scratchnet.files import atomic_file
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()

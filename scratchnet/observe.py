@@ -1,0 +1,91 @@
+"""Watch ops run: forward, and inside which op's backward pass. Costs nothing where nobody watches."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from scratchnet.ops.registry import Op
+from scratchnet.tensor import Tensor
+
+Callback = Callable[[str, Tensor, tuple], None]
+
+
+class _Watching(threading.local):
+    callbacks: tuple[Callback, ...] = ()
+    backward_of: str | None = None
+
+
+_watching = _Watching()
+_apply, _backward = Op._apply, Op.backward
+_watchers, _turn = 0, threading.Lock()
+
+
+@contextmanager
+def observe_ops(callback: Callback) -> Iterator[None]:
+    """Inside the block, call ``callback(name, result, inputs)`` after every op that this thread runs.
+
+    ``name`` is that of the op, such as "conv2d", or "conv2d_weight in the backward pass of conv2d". The op's inputs are
+    tensors, arrays or numbers. While any thread watches, two methods of Op are replaced; afterwards they are as before.
+    """
+    before = _watching.callbacks
+    _install(+1)
+    _watching.callbacks = (*before, callback)
+    try:
+        yield
+    finally:
+        _watching.callbacks = before
+        _install(-1)
+
+
+def _install(change: int) -> None:
+    global _watchers
+    with _turn:
+        _watchers += change
+        Op._apply, Op.backward = (_watched_apply, _watched_backward) if _watchers else (_apply, _backward)
+
+
+def _watched_apply(op, values, params):
+    result = _apply(op, values, params)
+    outer = _watching.backward_of
+    for callback in _watching.callbacks:
+        callback(op.name if outer is None else f"{op.name} in the backward pass of {outer}", result[0], values)
+    return result
+
+
+def _watched_backward(op, *args):
+    outer, _watching.backward_of = _watching.backward_of, op.name
+    try:
+        return _backward(op, *args)
+    finally:
+        _watching.backward_of = outer
+
+
+class AnomalyError(FloatingPointError):
+    """A NaN or an infinity, with the name of the op that made it."""
+
+
+def refuse_nonfinite(name: str, result: Tensor, inputs) -> None:
+    """A callback for ``observe_ops``: raise AnomalyError where an op's result holds a NaN or an infinity.
+
+    It reads every result once more, for a sum, which finite numbers almost never bring to infinity.
+    """
+    array = result.data
+    if array.dtype.kind != "f" or _has_finite_sum(array) or np.isfinite(array).all():
+        return
+    bad = int(array.size - np.isfinite(array).sum())
+    what = "NaN" if np.isnan(array).any() else "infinity"
+    given = ", ".join(str(tuple(x.shape)) for x in inputs if hasattr(x, "shape"))
+    guilty = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and not np.isfinite(x.data).all()]
+    if guilty:
+        shapes = ", ".join(f"input {i} of shape {tuple(inputs[i].shape)}" for i in guilty)
+        raise AnomalyError(f"{name}: its {shapes} held NaN or infinity already, and so does its result")
+    raise AnomalyError(
+        f"{name}: made {what} ({bad} of {array.size} values are not finite) from finite inputs of shapes {given}"
+    )
+
+
+def _has_finite_sum(array) -> bool:
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()))
