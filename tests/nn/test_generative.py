@@ -256,6 +256,46 @@ def test_penalties_can_be_evaluated_without_recording(draw):
     assert F.r1_penalty(critic, x).requires_grad
 
 
+def gaussian_log_density(x, mean, std):
+    return -0.5 * ((x - mean) / std) ** 2 - np.log(std * math.sqrt(2 * math.pi))
+
+
+def test_the_elbo_is_a_bound_that_the_true_posterior_attains():
+    """Where log p(x) is known: z ~ N(0, 1), x | z ~ N(w z, s^2), so x ~ N(0, w^2 + s^2) and z | x is normal too.
+
+    The loss is quadratic in the noise, so that its mean over the noises -1 and 1 is its expectation.
+    """
+    w, s = 1.3, 0.6
+    x = np.array([[-0.7], [0.2], [2.5]])
+    evidence = gaussian_log_density(x, 0, math.sqrt(w**2 + s**2)).ravel()
+    mean, variance = w * x / (w**2 + s**2), np.full_like(x, s**2 / (w**2 + s**2))
+
+    def bound(mu, log_var):
+        mu, log_var = sn.tensor(mu), sn.tensor(log_var)
+        sides = (F.reparameterize(mu, log_var, noise=sn.tensor(np.full_like(x, e))) for e in (-1.0, 1.0))
+        terms = [
+            F.negative_elbo(z * w, sn.tensor(x), mu, log_var, likelihood="gaussian", std=s, reduction="none")
+            for z in sides
+        ]
+        return -(terms[0] + terms[1]).data / 2
+
+    np.testing.assert_allclose(bound(mean, np.log(variance)), evidence, rtol=1e-13)
+    assert (bound(mean + 0.1, np.log(variance)) < evidence - 1e-3).all()
+    assert (bound(mean, np.log(variance) - 0.3) < evidence - 1e-3).all()
+
+
+def test_negative_elbo_is_the_sum_of_its_terms(draw):
+    logits, target, mu, log_var = draw(3, 1, 2, 2), F.sigmoid(draw(3, 1, 2, 2)), draw(3, 5), draw(3, 5)
+    for reduction in ("mean", "sum", "none"):
+        kl = F.gaussian_kl(mu, log_var, reduction=reduction).data
+        bernoulli = F.negative_elbo(logits, target, mu, log_var, beta=4.0, reduction=reduction)
+        expected = F.bernoulli_nll(logits, target, reduction=reduction).data + 4 * kl
+        np.testing.assert_allclose(bernoulli.data, expected, rtol=1e-14)
+        gaussian = F.negative_elbo(logits, target, mu, log_var, likelihood="gaussian", std=0.2, reduction=reduction)
+        expected = F.gaussian_nll(logits, target, std=0.2, reduction=reduction).data + kl
+        np.testing.assert_allclose(gaussian.data, expected, rtol=1e-14)
+
+
 def test_effective_beta_of_mixed_reductions():
     sizes = dict(pixels=784, latents=20, batch_size=128)
     assert F.effective_beta("mean", "batchmean", **sizes) == 784
@@ -311,6 +351,16 @@ def ints():
             lambda: F.gradient_penalty(None, sn.ones(2, 3), sn.ones(1, 3)),
         ),
         (ValueError, r"mix \(2,\)", lambda: F.gradient_penalty(None, sn.ones(2, 3), sn.ones(2, 3), mix=sn.ones(2, 1))),
+        (
+            ValueError,
+            "likelihood must be 'bernoulli' or 'gaussian', got 'mse'",
+            lambda: F.negative_elbo(*[sn.ones(1, 2)] * 4, likelihood="mse"),
+        ),
+        (
+            ValueError,
+            r"mu \(3, 2\), got shape \(1, 2\)",
+            lambda: F.negative_elbo(*[sn.ones(3, 4)] * 2, *[sn.ones(1, 2)] * 2),
+        ),
         (
             ValueError,
             "kl_reduction must be 'sum', 'mean' or 'batchmean', got 'none'",

@@ -35,6 +35,7 @@ from scratchnet.nn.functional.generative import (
     least_squares_discriminator_loss,
     least_squares_generator_loss,
     minimax_generator_loss,
+    negative_elbo,
     non_saturating_generator_loss,
     r1_penalty,
     reparameterize,

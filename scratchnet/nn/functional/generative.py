@@ -105,7 +105,7 @@ def gradient_penalty(
     checks.floating(owner, real=real, fake=fake, mix=mix)
     checks.shape(owner, fake, *real.shape, name="fake")
     if mix is None:
-        drawn = (generator or random.default_generator()).random(len(real)).astype(real.dtype)
+        drawn = random.chosen(generator).random(len(real)).astype(real.dtype)
         mix = Tensor(_device.to_device(drawn, real.device))
     checks.shape(owner, mix, len(real), name="mix")
     share = mix.data.reshape(-1, *[1] * (real.ndim - 1))
@@ -130,7 +130,7 @@ def reparameterize(
     """
     _same_shapes("reparameterize", mu=mu, log_var=log_var, noise=noise)
     if noise is None:
-        drawn = (generator or random.default_generator()).standard_normal(mu.shape).astype(mu.dtype)
+        drawn = random.chosen(generator).standard_normal(mu.shape).astype(mu.dtype)
         noise = Tensor(_device.to_device(drawn, mu.device))
     return mu + ops.exp(log_var * 0.5) * noise
 
@@ -167,6 +167,33 @@ def gaussian_nll(mean: Tensor, target: Tensor, *, std: float = 1.0, reduction: s
         raise ValueError(f"gaussian_nll: std must be positive, got {std}")
     nats = ops.square(target - mean) * (0.5 / std**2) + 0.5 * math.log(2 * math.pi * std**2)
     return _reduced(_sum_per_sample("gaussian_nll", nats), reduction)
+
+
+def negative_elbo(
+    output: Tensor,
+    target: Tensor,
+    mu: Tensor,
+    log_var: Tensor,
+    *,
+    likelihood: str = "bernoulli",
+    std: float = 1.0,
+    beta: float = 1.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """-log p(target | z) + beta KL(q(z | target) | N(0, I)) in nats, z being the one sample behind ``output``.
+
+    With beta = 1 its expectation is an upper bound of -log p(target) (Kingma and Welling 2014, eq. 3); other values
+    are those of a beta-VAE (Higgins et al. 2017). ``likelihood`` is "bernoulli", of which ``output`` is the logits, or
+    "gaussian", of which it is the mean and ``std`` the standard deviation.
+    """
+    if likelihood == "bernoulli":
+        nll = bernoulli_nll(output, target, reduction=reduction)
+    elif likelihood == "gaussian":
+        nll = gaussian_nll(output, target, std=std, reduction=reduction)
+    else:
+        raise ValueError(f"negative_elbo: likelihood must be 'bernoulli' or 'gaussian', got {likelihood!r}")
+    checks.shape("negative_elbo", mu, len(output), *mu.shape[1:], name="mu")
+    return nll + gaussian_kl(mu, log_var, reduction=reduction) * beta
 
 
 def effective_beta(
