@@ -63,6 +63,8 @@ def eye(n: int, m: int | None = None, dtype=None) -> Tensor:
 
 def arange(start, end=None, step=1, dtype=None) -> Tensor:
     start, end = (0, start) if end is None else (start, end)
+    if step == 0:
+        raise ValueError(f"arange: step must not be 0, from {start} to {end}")
     values = np.arange(start, end, step)
     return Tensor(values.astype(dtype or (get_default_dtype() if values.dtype.kind == "f" else np.int64)))
 
@@ -73,13 +75,13 @@ def linspace(start, end, steps: int, dtype=None) -> Tensor:
 
 def rand(*size, generator=None, dtype=None, device="cpu", requires_grad=False) -> Tensor:
     """Uniform numbers from [0, 1)."""
-    values = (generator or random.default_generator()).random(_shape(size), np.dtype(dtype or get_default_dtype()))
+    values = random.chosen(generator).random(_shape(size), np.dtype(dtype or get_default_dtype()))
     return _wrap(values, device, requires_grad)
 
 
 def randn(*size, generator=None, dtype=None, device="cpu", requires_grad=False) -> Tensor:
     """Normal numbers with mean 0 and variance 1."""
-    generator = generator or random.default_generator()
+    generator = random.chosen(generator)
     values = generator.standard_normal(_shape(size), np.dtype(dtype or get_default_dtype()))
     return _wrap(values, device, requires_grad)
 
@@ -94,9 +96,9 @@ def rand_like(x: Tensor, generator=None) -> Tensor:
 
 def randint(low, high=None, size=(), generator=None) -> Tensor:
     """Integers from [low, high), or [0, low) where high is None."""
-    return Tensor((generator or random.default_generator()).integers(low, high, _shape((size,))))
+    return Tensor(random.chosen(generator).integers(low, high, _shape((size,))))
 
 
 def randperm(n: int, generator=None) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
-    return Tensor((generator or random.default_generator()).permutation(n))
+    return Tensor(random.chosen(generator).permutation(n))

@@ -123,6 +123,8 @@ def to(self, *args, device=None, dtype=None):
             device = value
         else:
             dtype = value
+    if isinstance(dtype, str) and dtype not in np.sctypeDict:
+        raise ValueError(f"to: expected a device ('cpu', 'cuda') or a dtype, got {dtype!r}")
     result = self if dtype is None else astype(self, dtype)
     if device is None or result.device == device.partition(":")[0]:
         return result
@@ -218,13 +220,13 @@ def clamp_(self, min=None, max=None):
 
 def normal_(self, mean=0.0, std=1.0, generator=None):
     """Overwrite with normal numbers."""
-    generator = generator or random.default_generator()
+    generator = random.chosen(generator)
     return _write(self, ..., generator.normal(mean, std, self.shape), "normal_")
 
 
 def uniform_(self, low=0.0, high=1.0, generator=None):
     """Overwrite with uniform numbers from [low, high)."""
-    generator = generator or random.default_generator()
+    generator = random.chosen(generator)
     return _write(self, ..., generator.uniform(low, high, self.shape), "uniform_")
 
 

@@ -1,6 +1,7 @@
 """How good predictions are."""
 
 import math
+import numbers
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class Mean:
 
     def update(self, value: float, weight: int = 1) -> None:
         """Take in a value that is the mean of ``weight`` samples."""
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"Mean: value must be a number, got {value!r:.80}; take item() of a tensor")
         self.total += float(value) * weight
         self.weight += weight
 
@@ -34,6 +37,8 @@ class Mean:
         return {"total": self.total, "weight": self.weight}
 
     def load_state_dict(self, state: dict) -> None:
+        if not isinstance(state, dict) or not {"total", "weight"} <= state.keys():
+            raise ValueError(f"Mean: a state_dict has total and weight, got {state!r:.80}")
         self.total, self.weight = float(state["total"]), int(state["weight"])
 
 

@@ -6,6 +6,7 @@ bytes do not match.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ def save_file(state_dict: Mapping[str, Tensor | np.ndarray], path, metadata: Map
         TypeError: a name is no string, a value no tensor, or its dtype unknown to the format.
         OSError: the disk is full, the folder missing or read-only; what was at ``path`` is still there.
     """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"save_file: expected a dict of names to tensors, got {type(state_dict).__name__}")
     arrays = {}
     for name, value in state_dict.items():
         if not isinstance(name, str) or name == "__metadata__":
@@ -38,7 +41,7 @@ def save_file(state_dict: Mapping[str, Tensor | np.ndarray], path, metadata: Map
         if not isinstance(value, Tensor | np.ndarray):
             raise TypeError(f"save_file: {name} must be a tensor or an array, got {type(value).__name__}")
         arrays[name] = _host_array(value, name)
-    _write(Path(path), arrays, dict(metadata or {}))
+    _write(_path(path), arrays, dict(metadata or {}))
 
 
 def load_file(path) -> dict[str, Tensor]:
@@ -48,7 +51,7 @@ def load_file(path) -> dict[str, Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: the file is no safetensors file, truncated or altered since it was written.
     """
-    arrays, _ = _read(Path(path))
+    arrays, _ = _read(_path(path))
     return {name: Tensor(array) for name, array in arrays.items()}
 
 
@@ -84,6 +87,8 @@ def save_checkpoint(path, *, step: int = 0, config: Any = None, score: float | N
     """
     if not isinstance(step, int):
         raise TypeError(f"save_checkpoint: step must be an integer, got {step!r}")
+    if not isinstance(score, int | float | None):
+        raise TypeError(f"save_checkpoint: score must be a number or None, got {score!r}")
     trees, arrays = snapshot(parts)
     content = {
         "version": CHECKPOINT_VERSION,
@@ -92,7 +97,7 @@ def save_checkpoint(path, *, step: int = 0, config: Any = None, score: float | N
         "score": score,
         "parts": trees,
     }
-    _write(Path(path), arrays, {_CHECKPOINT: json.dumps(content, separators=(",", ":"))})
+    _write(_path(path), arrays, {_CHECKPOINT: json.dumps(content, separators=(",", ":"))})
 
 
 def snapshot(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -109,7 +114,7 @@ def load_checkpoint(path, **parts) -> Checkpoint:
         ValueError: the file is damaged, no checkpoint, or of another version; it lacks a part, or a part does not fit
             (another model). All parts are as they were before, then.
     """
-    arrays, metadata = _read(Path(path))
+    arrays, metadata = _read(_path(path))
     try:
         content = json.loads(metadata[_CHECKPOINT])
         version = content["version"]
@@ -135,6 +140,12 @@ def load_checkpoint(path, **parts) -> Checkpoint:
         _restore(parts, _unpack(packed, copies), "parts")
         raise ValueError(f"{path} does not fit, nothing was loaded: {_words(error)}") from error
     return checkpoint
+
+
+def _path(path) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path: expected a file's path, got {path!r:.80}")
+    return Path(path)
 
 
 def _words(error: Exception) -> str:
@@ -257,6 +268,8 @@ def _replace(path: Path, pieces: list[bytes | memoryview]) -> None:
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a file")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:

@@ -246,7 +246,10 @@ def tensor(data, dtype=None, device: str = "cpu", requires_grad: bool = False) -
     if array.dtype.kind not in "fiub":
         raise TypeError(f"tensor: expected numbers, got {array.dtype} data")
     if dtype is not None:
-        array = array.astype(dtype, copy=False)
+        try:
+            array = array.astype(dtype, copy=False)
+        except TypeError:
+            raise TypeError(f"tensor: dtype must be a NumPy dtype such as np.float32, got {dtype!r}") from None
     elif given is None and array.dtype.kind == "f":
         array = array.astype(_default_dtype)
     return Tensor(_device.to_device(array, device), requires_grad)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from scratchnet.random import default_generator
+from scratchnet.random import chosen
 from scratchnet.tensor import Tensor
 
 
@@ -61,7 +61,10 @@ class ImageDataset(Dataset):
     """
 
     def __init__(self, images, labels, classes: Sequence[str], transform: Callable | None = None) -> None:
-        self.images, self.labels = np.asarray(images), np.asarray(labels, dtype=np.int64)
+        self.images, labels = np.asarray(images), np.asarray(labels)
+        if labels.dtype.kind not in "iu":
+            raise TypeError(f"labels: expected integers, got {labels.dtype}")
+        self.labels = labels.astype(np.int64)
         self.classes = list(classes)
         self.transform = transform
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
@@ -110,6 +113,7 @@ def random_split(dataset, lengths: Sequence[float], generator: np.random.Generat
 
     Raises:
         ValueError: the lengths do not add up.
+        TypeError: generator is none.
     """
     n = len(dataset)
     sizes = list(lengths)
@@ -121,7 +125,7 @@ def random_split(dataset, lengths: Sequence[float], generator: np.random.Generat
         sizes = [size + (i < left) for i, size in enumerate(sizes)]
     if sum(sizes) != n or min(sizes, default=0) < 0:
         raise ValueError(f"lengths: must be 0 or more and sum to the {n} samples of the dataset, got {sizes}")
-    order = (generator or default_generator()).permutation(n)
+    order = chosen(generator).permutation(n)
     return [Subset(dataset, part) for part in np.split(order, np.cumsum(sizes)[:-1])]
 
 

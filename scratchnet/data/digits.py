@@ -39,8 +39,8 @@ class Digits(ImageDataset):
         self, train: bool = True, size: int | None = None, seed: int = 0, transform: Callable | None = None
     ) -> None:
         size = (12_000 if train else 2_000) if size is None else size
-        if size < 0:
-            raise ValueError(f"size: must be 0 or more, got {size}")
+        if not isinstance(size, int | np.integer) or size < 0:
+            raise ValueError(f"size: expected an integer of at least 0, got {size!r}")
         labels = np.arange(size) % 10
         indices = np.arange(size) + (0 if train else TEST_BEGINS)
         images = np.empty((size, 1, SIDE, SIDE), dtype=np.uint8)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 def cache_folder(root: str | os.PathLike | None = None) -> Path:
     """`root` if given, else the folder named by SCRATCHNET_DATA, else ~/.cache/scratchnet/data."""
+    if root is not None and not isinstance(root, str | os.PathLike):
+        raise TypeError(f"root: expected a folder's path, got {root!r}")
     return Path(root or os.environ.get("SCRATCHNET_DATA") or "~/.cache/scratchnet/data").expanduser()
 
 

@@ -1,14 +1,14 @@
 """The loader: seeded order, whole-batch fetching, and a thread that works ahead."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
 
 from scratchnet.data.streams import sample_streams
-from scratchnet.random import default_generator
+from scratchnet.random import chosen, default_generator
 from scratchnet.tensor import Tensor
 
 
@@ -50,8 +50,18 @@ class DataLoader:
         for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 0)):
             if not isinstance(value, int | np.integer) or value < least:
                 raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError(f"dataset: expected a Dataset, with a length and an index, got {type(dataset).__name__}")
+        if isinstance(dataset, list | tuple | dict) and collate_fn is None:
+            raise TypeError(
+                f"dataset: a {type(dataset).__name__} takes one index at a time; make a TensorDataset of it, or give "
+                "collate_fn=default_collate"
+            )
+        if not isinstance(shuffle, bool | np.bool_):
+            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
-        self.generator = generator or np.random.default_rng(default_generator().integers(2**63))
+        own = np.random.default_rng(default_generator().integers(2**63)) if generator is None else chosen(generator)
+        self.generator = own
         self.collate_fn, self.prefetch, self.transform = collate_fn, prefetch, transform
         self.epoch = 0  # epochs that have ended
         self._seed = None  # of the epoch in progress
@@ -131,6 +141,8 @@ class DataLoader:
             ValueError: the state is incomplete, or of another dataset length, batch size, order, drop_last or kind of
                 generator.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: expected a dict, got {type(state).__name__}")
         missing = self.state_dict().keys() - state.keys()
         if missing:
             raise ValueError(f"load_state_dict: the state lacks {sorted(missing)}")

@@ -19,6 +19,9 @@ class Compose:
 
     def __init__(self, transforms: Sequence[Callable]) -> None:
         self.transforms = list(transforms)
+        for i, transform in enumerate(self.transforms):
+            if not callable(transform):
+                raise TypeError(f"Compose: transform {i} is no function: {transform!r:.80}")
 
     def __call__(self, images: np.ndarray, generator=None) -> np.ndarray:
         for transform in self.transforms:

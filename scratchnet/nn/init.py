@@ -47,14 +47,14 @@ def _fans(name: str, tensor) -> tuple[int, int]:
 
 def uniform_(tensor, a: float = 0.0, b: float = 1.0, generator=None):
     """Uniform in [a, b)."""
-    return _write(tensor, (generator or random.default_generator()).uniform(a, b, tensor.shape))
+    return _write(tensor, random.chosen(generator).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor, mean: float = 0.0, std: float = 1.0, generator=None):
     """Normal with that mean and standard deviation. Raises ValueError for a negative ``std``."""
     if std < 0:
         raise ValueError(f"normal_: std must not be negative, got {std}")
-    return _write(tensor, (generator or random.default_generator()).normal(mean, std, tensor.shape))
+    return _write(tensor, random.chosen(generator).normal(mean, std, tensor.shape))
 
 
 def trunc_normal_(tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator=None):
@@ -68,7 +68,7 @@ def trunc_normal_(tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, 
     low, high = (0.5 * (1 + math.erf((bound - mean) / (std * math.sqrt(2)))) for bound in (a, b))
     if high - low < 0.01:
         raise ValueError(f"trunc_normal_: [{a}, {b}] holds less than 1 % of a normal with mean {mean} and std {std}")
-    generator = generator or random.default_generator()
+    generator = random.chosen(generator)
     values = generator.normal(mean, std, tensor.shape)
     while (outside := (values < a) | (values > b)).any():
         values[outside] = generator.normal(mean, std, int(outside.sum()))
@@ -152,7 +152,7 @@ def orthogonal_(tensor, gain: float = 1.0, generator=None):
     if len(tensor.shape) < 2:
         raise ValueError(f"orthogonal_: expected at least 2 dimensions, got shape {tensor.shape}")
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    normal = (generator or random.default_generator()).normal(size=(max(rows, columns), min(rows, columns)))
+    normal = random.chosen(generator).normal(size=(max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(normal)
     q = q * np.sign(np.diag(r))
     return _write(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))

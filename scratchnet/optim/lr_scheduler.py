@@ -96,6 +96,9 @@ class LambdaLR(LRScheduler):
         lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
         last_epoch: int = -1,
     ):
+        for function in [lr_lambda] if not isinstance(lr_lambda, list | tuple) else lr_lambda:
+            if not callable(function):
+                raise TypeError(f"LambdaLR: lr_lambda must be a function of the step, got {function!r}")
         self.lr_lambdas = _one_a_group("LambdaLR", "lr_lambda", lr_lambda, _groups("LambdaLR", optimizer))
         super().__init__(optimizer, last_epoch)
 

@@ -20,7 +20,7 @@ def test_shapes(train):
     image, label = train[7]
     assert image.shape == (1, 28, 28) and image.dtype == np.float32 and label == 7
     assert len(Digits(size=0)) == 0
-    with pytest.raises(ValueError, match="size: must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="size: expected an integer of at least 0, got -1"):
         Digits(size=-1)
 
 

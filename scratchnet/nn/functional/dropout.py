@@ -40,7 +40,7 @@ def _drop(owner, input, mask_shape, p, training, generator) -> Tensor:
     checks.floating(owner, input=input)
     if not training or p == 0:
         return input
-    kept = (generator or random.default_generator()).random(mask_shape, np.float32) >= p
+    kept = random.chosen(generator).random(mask_shape, np.float32) >= p
     scale = input.dtype.type(1 / (1 - p) if p < 1 else 0)
     mask = np.empty_like(input.data, shape=mask_shape)  # in the input's memory layout, which the result then keeps
     np.multiply(_device.to_device(kept, input.device), scale, out=mask)
