@@ -12,12 +12,12 @@ from dataclasses import dataclass
 def integers(name, value, count=None, minimum=0):
     """`value` as a tuple of `count` ints (any number if None), each at least `minimum`."""
     try:
-        result = tuple(operator.index(v) for v in value)
+        result = tuple(map(operator.index, value))
     except TypeError:
         raise TypeError(f"{name} must be a tuple of ints, given {value!r}") from None
     if count is not None and len(result) != count:
         raise ValueError(f"{name} must hold {count} ints, given {value!r}")
-    if any(v < minimum for v in result):
+    if min(result, default=minimum) < minimum:
         raise ValueError(f"{name} must hold ints of at least {minimum}, given {value!r}")
     return result
 

@@ -7,12 +7,12 @@ from .memory import empty
 
 def channels_last(array):
     """(N, C, ...) as a contiguous (N, ..., C) array: a view where memory is so already, else a copy."""
-    return plain(np.moveaxis(array, 1, -1))
+    return plain(array.transpose(0, *range(2, array.ndim), 1))
 
 
 def channels_first(array):
     """(N, ..., C) seen as (N, C, ...)."""
-    return np.moveaxis(array, -1, 1)
+    return array.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
 
 
 def plain(array):

@@ -48,16 +48,19 @@ def same_bits(a, b):
 
 
 @st.composite
-def conv_calls(draw, max_channels=9):
-    """(input, weight, grad_output, options) of integers: any geometry that fits, awkward sizes included."""
+def conv_calls(draw, max_channels=9, depthwise=False):
+    """(input, weight, grad_output, options) of integers: any geometry that fits, awkward sizes included.
+
+    `depthwise`: every input channel is a group; fewer channels than a vector has, as many, and more.
+    """
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 3)))
     dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 2)))
     side = st.tuples(st.integers(0, 3), st.integers(0, 3))
     padding = draw(st.one_of(st.integers(0, 3), side, st.tuples(side, side)))
-    groups = draw(st.sampled_from((1, 1, 1, 2, 3)))
-    channels = groups * draw(st.integers(1, max_channels // groups))
-    outputs = groups * draw(st.sampled_from((1, 2, 5, 16, 17, 33)))
+    groups = draw(st.sampled_from((2, 3, 8, 16, 17, 40) if depthwise else (1, 1, 1, 2, 3)))
+    channels = groups if depthwise else groups * draw(st.integers(1, max_channels // groups))
+    outputs = groups * draw(st.sampled_from((1, 1, 2, 3) if depthwise else (1, 2, 5, 16, 17, 33)))
     batch = draw(st.integers(0, 3))
     pairs = kernels.geometry.padding_pairs("padding", padding)
     extra = draw(st.tuples(st.integers(0, 9), st.integers(0, 9)))

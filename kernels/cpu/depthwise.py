@@ -1,0 +1,240 @@
+"""Depthwise convolution, each input channel a group of its own: few multiplications for a number read.
+
+There is no sum over channels, so nothing here is a matrix product. Channels lie side by side in memory, and a vector
+of them goes through the convolution together: see depthwise_tile.py. The input gradient is, as in conv.py, one
+stride-1 correlation over grad_output for each remainder of the input's coordinates mod stride.
+
+A task owns rows of the output, or a chunk of them whose sums are added in the end; the chunks depend on shapes alone.
+"""
+
+import math
+
+import numpy as np
+from numba import prange
+
+from .. import reference
+from ..geometry import Conv2dGeometry
+from .compile import parallel, portion, serial, tasks_for
+from .depthwise_tile import (
+    PIXELS,
+    UNROLLED,
+    correlate_adjacent3,
+    correlate_any1,
+    correlate_any3,
+    multiply_adjacent3,
+    multiply_any1,
+    multiply_any3,
+)
+from .layout import channels_first, channels_last, plain
+from .memory import empty
+from .simd import lanes
+
+_CHUNKS = 16  # partial sums of a weight gradient: few enough to add, enough to share out
+
+
+def _is_depthwise(size, groups):
+    if isinstance(size, (tuple, list)) and len(size) == 4 and size[1] == groups > 1:
+        return True
+    return "it wants as many groups as input channels, and more than one"
+
+
+def _supports_conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
+    return _is_depthwise(input.shape, groups)
+
+
+def _supports_conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
+    return _is_depthwise(input_size, groups)
+
+
+def _supports_conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
+    return _is_depthwise(input.shape, groups)
+
+
+@reference.conv2d.implementation("depthwise", supports=_supports_conv2d)
+def conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
+    geometry = Conv2dGeometry.of(
+        input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    n, k, *extent = geometry.full_output_size
+    source, factors = _vectors(_per_output(channels_last(input), k)), _vectors(weight.transpose(1, 2, 3, 0)[0])
+    output = empty((n, *extent, factors.shape[2]), input.dtype)
+    _correlate(source, factors, _windows(geometry), output, (0, 0), (1, 1))
+    return channels_first(_without_padding(output, k))
+
+
+@reference.conv2d_input.implementation("depthwise", supports=_supports_conv2d_input)
+def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
+    geometry = Conv2dGeometry.of(
+        input_size, weight.shape, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    (n, c, *extent), k = geometry.full_input_size, geometry.out_channels
+    source, factors = _vectors(channels_last(grad_output)), _vectors(weight.transpose(1, 2, 3, 0)[0])
+    per_output = empty((n, *extent, factors.shape[2]), weight.dtype)
+    for y, taps_y, rows in _phases(geometry, 0):
+        for x, taps_x, columns in _phases(geometry, 1):
+            phase = plain(factors[taps_y, taps_x])
+            _correlate(source, phase, (rows, columns), per_output, (y, x), geometry.stride)
+    per_output = _without_padding(per_output, k)
+    return channels_first(per_output if k == c else per_output.reshape(n, *extent, c, k // c).sum(axis=4))
+
+
+@reference.conv2d_weight.implementation("depthwise", supports=_supports_conv2d_weight)
+def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
+    geometry = Conv2dGeometry.of(
+        input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    k, _, *kernel = geometry.full_weight_size
+    source, grad = _vectors(_per_output(channels_last(input), k)), _vectors(channels_last(grad_output))
+    if not source.size or not grad.size:
+        return np.zeros(geometry.full_weight_size, input.dtype)
+    width, channels = lanes(source.dtype), source.shape[3]
+    vectors = -(-channels // width)
+    chunks = min(_CHUNKS, grad.shape[0] * grad.shape[1])
+    partial = np.zeros((chunks, *kernel, vectors, width), source.dtype)
+    _sum_over_pixels(source, grad, *_windows(geometry), partial)
+    total = partial.sum(axis=0)
+    fresh = channels - (vectors - 1) * width  # channels of the last vector that are not in the one before
+    total = np.concatenate((total[:, :, :-1].reshape(*kernel, -1), total[:, :, -1, width - fresh :]), axis=2)
+    return np.ascontiguousarray(total[:, :, :k].transpose(2, 0, 1)).reshape(geometry.full_weight_size)
+
+
+def _per_output(source, channels):
+    """Channels-last `source` with each channel repeated for all the outputs that read it."""
+    multiplier = channels // source.shape[3]
+    return source if multiplier == 1 else np.repeat(source, multiplier, axis=3)
+
+
+def _vectors(array):
+    """The array, contiguous, with zeros behind its channels (the last axis) where they do not fill one vector."""
+    missing = lanes(array.dtype) - array.shape[-1]
+    if missing > 0:
+        array = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
+    return np.ascontiguousarray(array)
+
+
+def _without_padding(array, channels):
+    return array if array.shape[-1] == channels else np.ascontiguousarray(array[..., :channels])
+
+
+def _windows(geometry):
+    """For rows and for columns: (first tap of output 0, from tap to tap, number of taps, from output to output)."""
+    (top, _), (left, _) = geometry.padding
+    return tuple(zip((-top, -left), geometry.dilation, geometry.kernel_size, geometry.stride, strict=True))
+
+
+def _phases(geometry, axis):
+    """The stride-1 convolutions over grad_output that make up the input gradient: their windows along one axis.
+
+    Input index i receives from output index (i + padding - h * dilation) / stride of those taps h where that is whole.
+    Indices with one remainder mod stride have these h in common. They are every step-th, counted down, so that output
+    indices go up. Yields the phase's first input index, a slice of its taps, and its window.
+    """
+    size, k, s = geometry.input_size[axis], geometry.kernel_size[axis], geometry.stride[axis]
+    d, (before, _) = geometry.dilation[axis], geometry.padding[axis]
+    step = s // math.gcd(s, d)
+    for first in range(min(s, size)):
+        last = max((h for h in range(k) if (first + before - h * d) % s == 0), default=-1)
+        taps = slice(last, None, -step) if last >= 0 else slice(0)
+        yield first, taps, ((first + before - last * d) // s, step * d // s, last // step + 1, 1)
+
+
+def _correlate(source, weight, windows, target, origin, stride):
+    """target[n, origin + stride * m] = sum over taps of weight[tap] * what output m's window has there, for all m."""
+    if not weight.size or not source.size:
+        target[:, origin[0] :: stride[0], origin[1] :: stride[1]] = 0
+        return
+    extent = tuple(-(-(size - first) // s) for size, first, s in zip(target.shape[1:3], origin, stride, strict=True))
+    tasks = tasks_for(source.shape[0] * extent[0])
+    _correlate_rows(source, weight, *windows, target, extent, origin, stride, tasks)
+
+
+@parallel
+def _correlate_rows(source, weight, rows, columns, target, extent, origin, stride, tasks):
+    for task in prange(tasks):
+        begin, end = portion(source.shape[0] * extent[0], tasks, task)
+        for row in range(begin, end):
+            n, m = divmod(row, extent[0])
+            to = (n * target.shape[1] + origin[0] + m * stride[0]) * target.shape[2] + origin[1]
+            _correlate_row(source, n, m, weight, rows, columns, target, to * target.shape[3], extent[1], stride[1])
+
+
+@serial
+def _correlate_row(source, n, m, weight, rows, columns, target, to, extent, stride):
+    """Output row m of image n, PIXELS at a time: extent pixels at target[to :], stride apart."""
+    _, height, width, channels = source.shape
+    left, tap_step, taps, step = columns
+    top, bottom = _inside(rows, m, height)
+    start = (n * height + rows[0] + rows[1] * top + m * rows[3]) * width
+    row_step, target_step, w = rows[1] * width * channels, stride * channels, top * taps * channels
+    low, high = _interior(columns, width, extent)
+    for x in range(0, extent, PIXELS):
+        column, t = left + x * step, to + x * target_step
+        s, edge = (start + column) * channels, x < low or x + PIXELS > high
+        if taps == 3 and step == 1 and tap_step == 1:
+            correlate_adjacent3(
+                target, t, target_step, extent - x, source, s, row_step, column, width, 1, 1, weight, w,
+                bottom - top, taps, channels, edge,
+            )  # fmt: skip
+        elif taps == 3:
+            correlate_any3(
+                target, t, target_step, extent - x, source, s, row_step, column, width, step, tap_step, weight, w,
+                bottom - top, taps, channels, edge,
+            )  # fmt: skip
+        else:
+            correlate_any1(
+                target, t, target_step, extent - x, source, s, row_step, column, width, step, tap_step, weight, w,
+                bottom - top, taps, channels, edge,
+            )  # fmt: skip
+
+
+@parallel
+def _sum_over_pixels(source, grad, rows, columns, partial):
+    for chunk in prange(partial.shape[0]):
+        begin, end = portion(grad.shape[0] * grad.shape[1], partial.shape[0], chunk)
+        for row in range(begin, end):
+            _add_row(source, grad, row, rows, columns, partial[chunk])
+
+
+@serial
+def _add_row(source, grad, row, rows, columns, partial):
+    """partial[tap] += sum over a row of grad_output of what the tap meets times grad_output."""
+    _, height, width, channels = source.shape
+    left, tap_step, taps, step = columns
+    n, m = divmod(row, grad.shape[1])
+    top, bottom = _inside(rows, m, height)
+    s = ((n * height + rows[0] + rows[1] * top + m * rows[3]) * width + left) * channels
+    row_step, g, t = rows[1] * width * channels, row * grad.shape[2] * channels, top * partial[0].size
+    low, high = _interior(columns, width, grad.shape[2])
+    high -= (high - low) % UNROLLED
+    if taps == 3 and step == 1 and tap_step == 1:
+        multiply_adjacent3(
+            partial, t, source, s, row_step, left, width, 1, 1, grad, g, bottom - top, taps, channels,
+            grad.shape[2], low, high,
+        )  # fmt: skip
+    elif taps == 3:
+        multiply_any3(
+            partial, t, source, s, row_step, left, width, step, tap_step, grad, g, bottom - top, taps, channels,
+            grad.shape[2], low, high,
+        )  # fmt: skip
+    else:
+        multiply_any1(
+            partial, t, source, s, row_step, left, width, step, tap_step, grad, g, bottom - top, taps, channels,
+            grad.shape[2], low, high,
+        )  # fmt: skip
+
+
+@serial
+def _inside(axis, m, size):
+    """(first, end) of the taps that output m has inside of the source."""
+    first, tap_step, taps, step = axis
+    start = first + m * step
+    low = min(max(-(start // tap_step), 0), taps)
+    return low, max(low, min((size - 1 - start) // tap_step + 1, taps))
+
+
+@serial
+def _interior(axis, size, count):
+    """(first, end) of the outputs m < count that have all their taps inside of the source."""
+    first, tap_step, taps, step = axis
+    low = min(max(-(first // step), 0), count)
+    return low, max(low, min((size - 1 - first - (taps - 1) * tap_step) // step + 1, count))

@@ -1,0 +1,259 @@
+"""SIMD tiles of depthwise convolution: vectors of channels, and several vectors of sums in registers.
+
+`correlate` sums over taps, for PIXELS neighbouring output pixels; `multiply` over the pixels of a row, for each tap.
+Both come in three makes. `_adjacent3` is for kernels of three columns whose pixels as well as taps are neighbours: one
+load of a source pixel then serves up to three multiplications. `_any3` is for other kernels of three columns, and
+`_any1` takes the columns of any kernel one at a time. Beyond the left and right edge zeros are read, by selecting an
+address, not by a branch. Above and below, the caller cuts the kernel.
+
+What looks roundabout in the address arithmetic keeps LLVM from a bad habit: of several affine addresses in a loop it
+makes induction variables, one each, runs out of registers, and the loop takes three times as long. So a loop moves one
+pointer for each operand, and adds to it what was computed before the loop.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compile import serial
+from .simd import _Emitter as Emitter
+from .simd import _index
+
+PIXELS = 8
+UNROLLED = 4  # pixels that `multiply` takes at once, in two sums a tap: additions to one sum wait for each other
+
+
+class _Variables:
+    """Variables of the generated code, which LLVM turns into registers."""
+
+    def __init__(self, builder, values):
+        self.builder = builder
+        self.slots = [cgutils.alloca_once(builder, value.type) for value in values]
+        for i, value in enumerate(values):
+            self[i] = value
+
+    def __getitem__(self, i):
+        return self.builder.load(self.slots[i])
+
+    def __setitem__(self, i, value):
+        self.builder.store(value, self.slots[i])
+
+    def move(self, *steps):
+        """Advance each pointer by its number of elements."""
+        for i, step in enumerate(steps):
+            self[i] = self.builder.gep(self[i], [step])
+
+
+class _Windows:
+    """Loads what the windows of some neighbouring output pixels meet of one source row, `taps` taps each."""
+
+    def __init__(self, emit, pixels, taps, adjacent, pixel_step, tap_step, channels, width):
+        self.emit, self.width, builder = emit, width, emit.builder
+        self.uses = {}  # source pixel -> the (pixel, tap) that meet there
+        for i in range(pixels):
+            for j in range(taps):
+                self.uses.setdefault(i + j if adjacent else (i, j), []).append((i, j))
+        firsts = [uses[0] for uses in self.uses.values()]
+        self.columns = [
+            builder.add(builder.mul(_index(i), pixel_step), builder.mul(_index(j), tap_step)) for i, j in firsts
+        ]
+        self.offsets = [builder.mul(column, channels) for column in self.columns]
+        zeros = cgutils.alloca_once_value(builder, _zero(emit))
+        self.zeros = builder.bitcast(zeros, emit.element.as_pointer())
+
+    def inside(self, column):
+        """For each source pixel, whether it lies in the image where pixel 0 and tap 0 lie in `column`."""
+        builder = self.emit.builder
+        return [builder.icmp_unsigned("<", builder.add(column, place), self.width) for place in self.columns]
+
+    def load(self, pointer, inside=None):
+        """Yield (vector, [(pixel, tap), ...] that meet it). `pointer` is at pixel 0 and tap 0.
+
+        What is not `inside` is zero.
+        """
+        builder = self.emit.builder
+        for k, (uses, offset) in enumerate(zip(self.uses.values(), self.offsets, strict=True)):
+            at = builder.gep(pointer, [offset])
+            if inside is not None:
+                at = builder.select(inside[k], at, self.zeros)
+            yield self.emit.load(at, _index(0), self.emit.lanes), uses
+
+
+def _zero(emit):
+    return ir.VectorType(emit.element, emit.lanes)([0.0] * emit.lanes)
+
+
+def _loop(builder, end, step=1, start=0):
+    start = _index(start) if isinstance(start, int) else start
+    return cgutils.for_range_slice(builder, start, end, _index(step), _index)
+
+
+def _vector_start(emit, v, channels):
+    """The first channel of the vector at v: the last vector overlaps the one before, if channels do not fill it."""
+    last = emit.builder.sub(channels, _index(emit.lanes))
+    return emit.builder.select(emit.builder.icmp_signed("<", v, last), v, last)
+
+
+def _make_correlate(taps, adjacent):
+    @intrinsic
+    def correlate(
+        typing_context, target, t, target_step, count, source, s, row_step, column, width, pixel_step, tap_step, weight,
+        w, rows, columns, channels, edge,
+    ):  # fmt: skip
+        """target[t + i * target_step + c] = sum over h < rows, j < columns of weight[w + (h * columns + j) * channels
+        + c] * source[s + h * row_step + (i * pixel_step + j * tap_step) * channels + c], for i < PIXELS, c < channels.
+
+        With `edge`, only i < count are stored, and what lies outside of 0 <= column + i * pixel_step + j * tap_step
+        < width counts as zero.
+        """
+        size = types.intp
+        signature = types.void(target, *[size] * 3, source, *[size] * 6, weight, *[size] * 4, types.boolean)
+
+        def codegen(context, builder, signature, args):
+            builder.function.attributes.add("noinline")
+            emit = Emitter(context, builder, signature, args)
+            _, t, target_step, count, _, s, row_step, column, width, pixel_step, tap_step, _, w, *sizes, edge = args
+            rows, columns, channels = sizes
+            target, source, weight = emit.address(0, t), emit.address(4, s), emit.address(11, w)
+            windows = _Windows(emit, PIXELS, taps, adjacent, pixel_step, tap_step, channels, width)
+            to_offsets = [builder.mul(_index(i), target_step) for i in range(PIXELS)]
+            weight_offsets = [builder.mul(_index(j), channels) for j in range(taps)]
+            weight_row, tap_offset = builder.mul(columns, channels), builder.mul(tap_step, channels)
+
+            def add_taps(sums, at, weights, inside):
+                factors = [emit.load(weights, offset, emit.lanes) for offset in weight_offsets]
+                for vector, uses in windows.load(at, inside):
+                    for i, j in uses:
+                        sums[i] = emit.multiply_add(vector, factors[j], sums[i])
+
+            def emit_vector(c, edge, inside):
+                sums = _Variables(builder, [_zero(emit)] * PIXELS)
+                row = _Variables(builder, [builder.gep(source, [c]), builder.gep(weight, [c])])
+                with _loop(builder, rows):
+                    if taps > 1:
+                        add_taps(sums, row[0], row[1], inside)
+                    else:
+                        tap = _Variables(builder, [row[0], row[1]])
+                        with _loop(builder, columns) as (j, _):
+                            first = builder.add(column, builder.mul(j, tap_step))
+                            add_taps(sums, tap[0], tap[1], windows.inside(first) if edge else None)
+                            tap.move(tap_offset, channels)
+                    row.move(row_step, weight_row)
+                to = builder.gep(target, [c])
+                for i in range(PIXELS):
+                    with builder.if_then(builder.icmp_signed("<", _index(i), count if edge else _index(PIXELS))):
+                        emit.store(sums[i], to, to_offsets[i])
+
+            with builder.if_else(edge) as branches:
+                for branch, is_edge in zip(branches, (True, False), strict=True):
+                    with branch:
+                        inside = windows.inside(column) if is_edge else None
+                        with _loop(builder, channels, emit.lanes) as (v, _):
+                            emit_vector(_vector_start(emit, v, channels), is_edge, inside)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    @serial
+    def enter(
+        target, t, target_step, count, source, s, row_step, column, width, pixel_step, tap_step, weight, w, rows,
+        columns, channels, edge,
+    ):  # fmt: skip
+        correlate(
+            target, t, target_step, count, source, s, row_step, column, width, pixel_step, tap_step, weight, w, rows,
+            columns, channels, edge,
+        )  # fmt: skip
+
+    return enter
+
+
+def _make_multiply(taps, adjacent):
+    @intrinsic
+    def multiply(
+        typing_context, target, t, source, s, row_step, column, width, pixel_step, tap_step, grad, g, rows, columns,
+        channels, count, begin, end,
+    ):  # fmt: skip
+        """target[t + (h * columns + j) * padded + v] += sum over x < count of grad[g + x * channels + c] * source[s
+        + h * row_step + (x * pixel_step + j * tap_step) * channels + c], for h < rows, j < columns, c < channels.
+
+        `padded` is channels rounded up to whole vectors; the target's vector v starts at channel c = min(v, channels -
+        lanes). The pixels begin <= x < end, a multiple of UNROLLED, have all their taps in 0 <= column + x * pixel_step
+        + j * tap_step < width; for others, what lies outside counts as zero.
+        """
+        size = types.intp
+        signature = types.void(target, size, source, *[size] * 6, grad, *[size] * 7)
+
+        def codegen(context, builder, signature, args):
+            builder.function.attributes.add("noinline")
+            emit = Emitter(context, builder, signature, args)
+            _, t, _, s, row_step, column, width, pixel_step, tap_step, _, g, *sizes, begin, end = args
+            rows, columns, channels, count = sizes
+            target, source, grad = emit.address(0, t), emit.address(2, s), emit.address(9, g)
+            one, many = (
+                _Windows(emit, pixels, taps, adjacent, pixel_step, tap_step, channels, width)
+                for pixels in (1, UNROLLED)
+            )
+            parts = ((one, 1, _index(0), begin), (many, UNROLLED, begin, end), (one, 1, end, count))
+            tap_offset = builder.mul(tap_step, channels)
+            steps = {
+                pixels: [builder.mul(_index(pixels), size) for size in (builder.mul(pixel_step, channels), channels)]
+                for pixels in (1, UNROLLED)
+            }
+            grad_offsets = [builder.mul(_index(i), channels) for i in range(UNROLLED)]
+            rounded = builder.add(channels, _index(emit.lanes - 1))
+            padded = builder.sub(rounded, builder.srem(rounded, _index(emit.lanes)))
+            to_offsets = [builder.mul(_index(j), padded) for j in range(taps)]
+
+            def add_pixels(to, at, factors, column):
+                sums = _Variables(builder, [_zero(emit)] * (2 * taps))
+                along = _Variables(builder, [at, factors])
+                for windows, pixels, start, stop in parts:
+                    with _loop(builder, stop, pixels, start) as (x, _):
+                        here = windows.inside(builder.add(column, builder.mul(x, pixel_step))) if pixels == 1 else None
+                        multipliers = [emit.load(along[1], grad_offsets[i], emit.lanes) for i in range(pixels)]
+                        for vector, uses in windows.load(along[0], here):
+                            for i, j in uses:
+                                k = i % 2 * taps + j
+                                sums[k] = emit.multiply_add(vector, multipliers[i], sums[k])
+                        along.move(*steps[pixels])
+                for j, offset in enumerate(to_offsets):
+                    total = builder.fadd(sums[j], sums[taps + j])
+                    emit.store(builder.fadd(emit.load(to, offset, emit.lanes), total), to, offset)
+
+            with _loop(builder, channels, emit.lanes) as (v, _):
+                c = _vector_start(emit, v, channels)
+                factors = builder.gep(grad, [c])
+                row = _Variables(builder, [builder.gep(target, [v]), builder.gep(source, [c])])
+                with _loop(builder, rows):
+                    if taps > 1:
+                        add_pixels(row[0], row[1], factors, column)
+                    else:
+                        tap = _Variables(builder, [row[0], row[1]])
+                        with _loop(builder, columns) as (j, _):
+                            add_pixels(tap[0], tap[1], factors, builder.add(column, builder.mul(j, tap_step)))
+                            tap.move(padded, tap_offset)
+                    row.move(builder.mul(columns, padded), row_step)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    @serial
+    def enter(
+        target, t, source, s, row_step, column, width, pixel_step, tap_step, grad, g, rows, columns, channels, count,
+        begin, end,
+    ):  # fmt: skip
+        multiply(
+            target, t, source, s, row_step, column, width, pixel_step, tap_step, grad, g, rows, columns, channels,
+            count, begin, end,
+        )  # fmt: skip
+
+    return enter
+
+
+correlate_adjacent3, correlate_any3, correlate_any1 = (
+    _make_correlate(taps, adjacent) for taps, adjacent in ((3, True), (3, False), (1, False))
+)
+multiply_adjacent3, multiply_any3, multiply_any1 = (
+    _make_multiply(taps, adjacent) for taps, adjacent in ((3, True), (3, False), (1, False))
+)
