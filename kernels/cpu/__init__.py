@@ -8,3 +8,4 @@ import numba
 if not numba.config.DISABLE_JIT:
     from . import depthwise  # isort: skip - before conv: the first that supports a call runs it
     from . import conv, elementwise, matmul, norm, optim, pool, special
+    from . import ladder  # isort: skip - last: for those who ask

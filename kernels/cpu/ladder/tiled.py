@@ -1,0 +1,89 @@
+"""Step 3: loops again, over blocks that stay in cache; no copy of the patches, no explicit SIMD.
+
+Channels are last in memory. Weights are cut in panels of PANEL output channels, side by side. A task takes one panel and one output row: the sums of PIXELS pixels by PANEL channels lie in a small array in the first-level cache,
+the panel's weights in the second, and a vector of weights serves all PIXELS pixels. The innermost loop runs over
+channels, without branches, so LLVM vectorises it. (Blocks and packing are those of Goto and van de Geijn 2008, Anatomy
+of High-Performance Matrix Multiplication.)
+
+What it lacks is the last level of the hierarchy: each multiply-add still loads its sum from the cache and stores it
+again. Step 4 keeps the sums in registers.
+"""
+
+import numpy as np
+from numba import prange
+
+from ... import reference
+from ...geometry import Conv2dGeometry
+from ..compile import parallel, serial
+from ..layout import channels_first, channels_last, plain
+from . import only_by_name
+
+PANEL = 64  # output channels
+PIXELS = 16
+
+
+@reference.conv2d.implementation("tiled", pays=only_by_name)
+def conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
+    geometry = Conv2dGeometry.of(
+        input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    n, k, height, width = geometry.full_output_size
+    output = np.empty((n, height, width, k), input.dtype)
+    corner = tuple(before for before, _ in geometry.padding)
+    if output.size:
+        _rows(channels_last(input), _panels(weight, groups), output, corner, geometry.stride, geometry.dilation)
+    return channels_first(output)
+
+
+def _panels(weight, groups):
+    """(K, C / groups, KH, KW) as (groups, panels, KH, KW, C / groups, PANEL), zeros where channels end."""
+    k, c, kernel_height, kernel_width = weight.shape
+    panels = -(-(k // groups) // PANEL)
+    padded = np.zeros((groups, panels * PANEL, c, kernel_height, kernel_width), weight.dtype)
+    padded[:, : k // groups] = weight.reshape(groups, k // groups, c, kernel_height, kernel_width)
+    padded = padded.reshape(groups, panels, PANEL, c, kernel_height, kernel_width)
+    return plain(padded.transpose(0, 1, 4, 5, 3, 2))
+
+
+@parallel
+def _rows(input, weight, output, corner, stride, dilation):
+    rows, groups, panels = output.shape[0] * output.shape[1], weight.shape[0], weight.shape[1]
+    per_group = output.shape[3] // groups
+    for task in prange(groups * panels * rows):
+        panel, row = divmod(np.int64(task), rows)
+        group, panel = divmod(panel, panels)
+        n, i = divmod(row, output.shape[1])
+        sums = np.empty((PIXELS, PANEL), output.dtype)
+        first = group * per_group + panel * PANEL
+        channels = min(PANEL, per_group - panel * PANEL)
+        for j in range(0, output.shape[2], PIXELS):
+            pixels = min(PIXELS, output.shape[2] - j)
+            _tile(
+                input[n], group * weight.shape[4], weight[group, panel], i * stride[0] - corner[0],
+                j * stride[1] - corner[1], stride[1], dilation, pixels, sums,
+            )  # fmt: skip
+            output[n, i, j : j + pixels, first : first + channels] = sums[:pixels, :channels]
+
+
+@serial
+def _tile(image, first, weight, top, left, step, dilation, pixels, sums):
+    """sums[p] = the panel's outputs of the pixel whose window has its corner at image[top, left + p * step]."""
+    kernel_height, kernel_width, channels, _ = weight.shape
+    sums[:] = 0
+    for h in range(kernel_height):
+        y = top + h * dilation[0]
+        if not 0 <= y < image.shape[0]:
+            continue
+        for w in range(kernel_width):
+            for c in range(channels):
+                factors = weight[h, w, c]
+                for p in range(pixels):
+                    x = left + p * step + w * dilation[1]
+                    if 0 <= x < image.shape[1]:
+                        _add_multiple(sums[p], factors, image[y, x, first + c])
+
+
+@serial
+def _add_multiple(sums, factors, value):
+    for k in range(PANEL):
+        sums[k] += factors[k] * value
