@@ -18,17 +18,16 @@ FLOORS = [
     ["scratchnet.testing", "scratchnet.serialization", "scratchnet.metrics"],
     ["scratchnet.checkpoint", "scratchnet.jsonlines", "scratchnet.observe", "scratchnet.replay"],
     ["scratchnet.nn", "scratchnet.optim"],
-    ["scratchnet.data", "scratchnet.models"],
+    ["scratchnet.data", "scratchnet.models", "scratchnet.testing.lint"],
 ]
 HEAVY = ["numba", "cupy", "PIL", "matplotlib", "tqdm", "safetensors"]
 
 
 def floor(module):
-    for level, rooms in enumerate(FLOORS):
-        for room in rooms:
-            if module == room or module.startswith(room + "."):
-                return level
-    return None
+    """The floor of the room that the module is in; a room may have a chamber on another floor."""
+    rooms = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+    inside = [room for room in rooms if module == room or module.startswith((room + ".", room + "_"))]
+    return rooms[max(inside, key=len)] if inside else None
 
 
 def imported(path):
