@@ -36,7 +36,7 @@ class Generator(nn.Module):
         self.apply(weights_init)
 
     def forward(self, z):
-        return self.main(z.reshape(len(z), self.latent, 1, 1) if z.ndim == 2 else z)
+        return self.main(z[:, :, None, None] if z.ndim == 2 else z)
 
 
 class Discriminator(nn.Module):
