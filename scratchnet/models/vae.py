@@ -127,7 +127,7 @@ class ConvVAE(VAE):
 class SmallConvVAE(ConvVAE):
     """A ConvVAE of 8 channels, tanh and 100 latents, for Gaussian pixels: its output is their mean.
 
-    120,521 parameters at 28 x 28 x 1. Trained on ``F.gaussian_nll(output, images, std=...) + F.gaussian_kl(mu, log_var)``.
+    120,521 parameters at 28 x 28 x 1. Its loss is ``F.gaussian_nll(output, images, std=...)`` plus the same KL.
     """
 
     def __init__(self, channels: int = 1, image_size: int = 28):
