@@ -1,12 +1,13 @@
 """Step 3: loops again, over blocks that stay in cache; no copy of the patches, no explicit SIMD.
 
-Channels are last in memory. Weights are cut in panels of PANEL output channels, side by side. A task takes one panel and one output row: the sums of PIXELS pixels by PANEL channels lie in a small array in the first-level cache,
-the panel's weights in the second, and a vector of weights serves all PIXELS pixels. The innermost loop runs over
-channels, without branches, so LLVM vectorises it. (Blocks and packing are those of Goto and van de Geijn 2008, Anatomy
-of High-Performance Matrix Multiplication.)
+Channels are last in memory. Weights are cut in panels of PANEL output channels, side by side. A task takes one panel
+and one output row: the sums of PIXELS pixels by PANEL channels lie in a small array in the first-level cache, the
+panel's weights in the second, and a vector of weights serves all PIXELS pixels. The innermost loop runs over channels,
+without branches, so LLVM vectorises it. (Blocks and packing are those of Goto and van de Geijn 2008, Anatomy of
+High-Performance Matrix Multiplication.)
 
-What it lacks is the last level of the hierarchy: each multiply-add still loads its sum from the cache and stores it
-again. Step 4 keeps the sums in registers.
+What it lacks is the last level of the hierarchy: sums are loaded from the cache and stored again after every four
+multiply-adds. Step 4 keeps the sums in registers.
 """
 
 import numpy as np
@@ -75,15 +76,30 @@ def _tile(image, first, weight, top, left, step, dilation, pixels, sums):
         if not 0 <= y < image.shape[0]:
             continue
         for w in range(kernel_width):
-            for c in range(channels):
-                factors = weight[h, w, c]
-                for p in range(pixels):
-                    x = left + p * step + w * dilation[1]
-                    if 0 <= x < image.shape[1]:
-                        _add_multiple(sums[p], factors, image[y, x, first + c])
+            x = left + w * dilation[1]
+            begin = min(max(-(x // step), 0), pixels)
+            end = min((image.shape[1] - 1 - x) // step + 1, pixels)
+            fours = channels // 4 * 4
+            for c in range(0, fours, 4):
+                _add_four(sums, begin, end, image[y], first + c, x, step, weight[h, w], c)
+            for c in range(fours, channels):
+                _add_one(sums, begin, end, image[y], first + c, x, step, weight[h, w], c)
 
 
 @serial
-def _add_multiple(sums, factors, value):
-    for k in range(PANEL):
-        sums[k] += factors[k] * value
+def _add_one(sums, begin, end, row, channel, x, step, weight, c):
+    """sums[p] += row[x + p * step, channel] * weight[c], for begin <= p < end."""
+    for p in range(begin, end):
+        value = row[x + p * step, channel]
+        for k in range(PANEL):
+            sums[p, k] += value * weight[c, k]
+
+
+@serial
+def _add_four(sums, begin, end, row, channel, x, step, weight, c):
+    """The same for four channels at once: a sum is loaded and stored once for four products."""
+    for p in range(begin, end):
+        at = x + p * step
+        v0, v1, v2, v3 = row[at, channel], row[at, channel + 1], row[at, channel + 2], row[at, channel + 3]
+        for k in range(PANEL):
+            sums[p, k] += v0 * weight[c, k] + v1 * weight[c + 1, k] + v2 * weight[c + 2, k] + v3 * weight[c + 3, k]
