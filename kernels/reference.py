@@ -98,6 +98,42 @@ def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1,
 
 
 @kernel
+def max_pool2d_input(
+    input_size: Size,
+    indices: Indices,
+    grad_output: Array,
+    *,
+    kernel_size,
+    stride=None,
+    padding=0,
+    dilation=1,
+    ceil_mode=False,
+):
+    """Gradient of max_pool2d by its input, of input_size (N, C, H, W): each window's gradient goes to its maximum.
+
+    indices are those that max_pool2d returned with these options; for others the result is not defined.
+    """
+    geometry = Pool2dGeometry.of(
+        input_size,
+        grad_output.shape,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
+    same_shapes(grad_output=grad_output.shape, indices=indices.shape)
+    height, width = geometry.input_size
+    places = _canvas(np.arange(height * width).reshape(1, 1, height, width), geometry, -1)
+    canvas = _canvas(np.zeros(geometry.full_input_size, grad_output.dtype), geometry)
+    taps = zip(_windows(canvas, geometry), _windows(places, geometry), strict=True)
+    for (_, window), (_, place) in reversed(list(taps)):  # so that each element sums its windows in their order
+        window += np.where(indices == place, grad_output, 0)
+    (top, _), (left, _) = geometry.padding
+    return canvas[:, :, top : top + height, left : left + width].copy()
+
+
+@kernel
 def gather2d(input: Array, indices: Indices):
     """output[n, c, i, j] = input[n, c].flat[indices[n, c, i, j]].
 
@@ -157,7 +193,7 @@ def avg_pool2d_input(
     )
     share = grad_output / pool_divisor(geometry, count_include_pad, divisor_override, grad_output.dtype)
     canvas = _canvas(np.zeros(geometry.full_input_size, grad_output.dtype), geometry)
-    for _, window in _windows(canvas, geometry):
+    for _, window in reversed(list(_windows(canvas, geometry))):  # so that each element sums its windows in their order
         window += share
     (top, _), (left, _) = geometry.padding
     height, width = geometry.input_size

@@ -30,6 +30,11 @@ def serial(function):
     return numba.njit(function, error_model="numpy", nogil=True)
 
 
+def inlined(function):
+    """A function of a few instructions, called from an inner loop: a call passes 7 numbers for each array."""
+    return numba.njit(function, error_model="numpy", nogil=True, forceinline=True)
+
+
 def parallel(function):
     """An entry point: it may use prange and is cached on disk. No fast-math flags: NaN and order of sums count."""
     with _cache_folder() as cache:

@@ -1,6 +1,8 @@
 """Pooling, and gathering from image planes, in channels-last memory: the inner loop runs over channels.
 
-Every output row is computed by one thread, taps in row-major order: results are those of the reference, bit for bit.
+A window's channels pass through vector registers, tap by tap in row-major order, and its result is written once. In
+the gradients a thread owns slabs of input rows that stay in its cache while windows add to them. Sums keep the
+reference's order, so results are its own, bit for bit.
 """
 
 import numpy as np
@@ -8,20 +10,59 @@ from numba import prange
 
 from .. import reference
 from ..geometry import Pool2dGeometry, same_shapes
-from .compile import parallel, portion, serial, tasks_for
+from .compile import inlined, parallel, portion, serial, tasks_for
 from .layout import channels_first, channels_last
 from .memory import empty
+from .simd import clear
+from .vector import (
+    choose,
+    exceeds,
+    lanes,
+    load,
+    load_one,
+    load_places,
+    spread,
+    spread_place,
+    store,
+    store_places,
+    zeros,
+    zeros_one,
+)
 
 
-@reference.max_pool2d.implementation("numba")
+def _places_are_int32(input_size):
+    return input_size[2] * input_size[3] < 1 << 31 or "an input plane must have less than 2^31 places"
+
+
+@reference.max_pool2d.implementation("numba", supports=lambda input, **options: _places_are_int32(input.shape))
 def max_pool2d(input, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     output, indices = (_channels_last_empty(geometry.full_output_size, t) for t in (input.dtype, np.int64))
     rows = geometry.batch * geometry.output_size[0]
-    _max_pool(channels_last(input), *_windows(geometry), geometry.dilation, output, indices, tasks_for(rows))
+    _max_pool(channels_last(input), *_windows(geometry), output, indices, tasks_for(rows))
     return channels_first(output), channels_first(indices)
+
+
+@reference.max_pool2d_input.implementation("numba", supports=lambda size, *rest, **options: _places_are_int32(size))
+def max_pool2d_input(
+    input_size, indices, grad_output, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False
+):
+    geometry = Pool2dGeometry.of(
+        input_size,
+        grad_output.shape,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
+    same_shapes(grad_output=grad_output.shape, indices=indices.shape)
+    grad_input = _channels_last_empty(geometry.full_input_size, grad_output.dtype)
+    tasks = tasks_for(geometry.batch * geometry.output_size[0])
+    _max_pool_input(channels_last(grad_output), channels_last(indices), *_windows(geometry), grad_input, tasks)
+    return channels_first(grad_input)
 
 
 @reference.gather2d.implementation("numba")
@@ -57,7 +98,7 @@ def avg_pool2d(
     divisor = reference.pool_divisor(geometry, count_include_pad, divisor_override, input.dtype)
     output = _channels_last_empty(geometry.full_output_size, input.dtype)
     rows = geometry.batch * geometry.output_size[0]
-    _avg_pool(channels_last(input), *_windows(geometry), divisor, output, tasks_for(rows))
+    _avg_pool(channels_last(input), divisor, *_windows(geometry), output, tasks_for(rows))
     return channels_first(output)
 
 
@@ -77,10 +118,9 @@ def avg_pool2d_input(
         input_size, grad_output.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
     divisor = reference.pool_divisor(geometry, count_include_pad, divisor_override, grad_output.dtype)
-    share = np.divide(np.moveaxis(grad_output, 1, -1), divisor[:, :, None], order="C")
     grad_input = _channels_last_empty(geometry.full_input_size, grad_output.dtype)
-    rows = geometry.batch * geometry.input_size[0]
-    _avg_pool_input(share, *_windows(geometry), grad_input, tasks_for(rows))
+    tasks = tasks_for(geometry.batch * geometry.output_size[0])
+    _avg_pool_input(channels_last(grad_output), divisor, *_windows(geometry), grad_input, tasks)
     return channels_first(grad_input)
 
 
@@ -96,43 +136,149 @@ def _pixels(array):
 
 
 def _windows(geometry):
-    """(kernel size, stride, padding before)."""
+    """(kernel size, stride, padding before, dilation)."""
     (top, _), (left, _) = geometry.padding
-    return geometry.kernel_size, geometry.stride, (top, left)
+    return geometry.kernel_size, geometry.stride, (top, left), geometry.dilation
+
+
+@serial
+def _taps_inside(start, dilation, taps, size):
+    """(first index, number) of those of start, start + dilation, ... that lie in 0 ... size - 1."""
+    if start >= 0 and start + (taps - 1) * dilation < size:  # nearly always, and it saves two divisions
+        return start, taps
+    skipped = max(-(start // dilation), 0)
+    first = start + skipped * dilation
+    return first, min(taps - skipped, (size - 1 - first) // dilation + 1)
+
+
+@serial
+def _slab(window, windows, stride, before, height):
+    """(first, end) of the input rows from where a row of windows begins to where the next one does."""
+    low, high = window * stride - before, (window + 1) * stride - before
+    return max(low, 0), max(high, 0) if window + 1 < windows else height
+
+
+@serial
+def _first_window(index, stride, before, reach):
+    """The first window whose last tap, `reach` after its first, does not lie before an input index."""
+    return max(-((reach - before - index) // stride), 0)
+
+
+def _make_maximum(load):
+    @inlined
+    def maximum(source, at, rows, columns, row_step, column_step, place, row_place, column_place, output, indices, to):
+        """Largest of rows x columns vectors and its place. The first wins a tie; NaN wins, and the first NaN."""
+        best = load(source, at)
+        where = spread_place(place, best)
+        for h in range(rows):
+            for w in range(columns):
+                value = load(source, at + h * row_step + w * column_step)
+                larger = exceeds(value, best)
+                best = choose(larger, value, best)
+                where = choose(larger, spread_place(place + h * row_place + w * column_place, value), where)
+        store(output, to, best)
+        store_places(indices, to, where)
+
+    return maximum
+
+
+_maximum, _maximum_of_one = _make_maximum(load), _make_maximum(load_one)
 
 
 @parallel
 def _max_pool(source, kernel, stride, before, dilation, output, indices, tasks):
     for task in prange(tasks):
         begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
-        _max_pool_rows(source, kernel, stride, before, dilation, output, indices, begin, end)
+        for row in range(begin, end):
+            _max_pool_row(source, kernel, stride, before, dilation, output, indices, row)
 
 
 @serial
-def _max_pool_rows(source, kernel, stride, before, dilation, output, indices, begin, end):
-    _, height, width, _ = source.shape
-    for row in range(begin, end):
-        n, y = divmod(row, output.shape[1])
-        for x in range(output.shape[2]):
-            best, where, first = output[n, y, x], indices[n, y, x], True
-            for h in range(kernel[0]):
-                i = y * stride[0] - before[0] + h * dilation[0]
-                if not 0 <= i < height:
-                    continue
-                for w in range(kernel[1]):
-                    j = x * stride[1] - before[1] + w * dilation[1]
-                    if 0 <= j < width:
-                        _take_larger(best, where, source[n, i, j], i * width + j, first)
-                        first = False
+def _max_pool_row(source, kernel, stride, before, dilation, output, indices, row):
+    _, height, width, channels = source.shape
+    flat, flat_output, flat_indices = (
+        source.reshape(source.size),
+        output.reshape(output.size),
+        indices.reshape(output.size),
+    )
+    n, y = divmod(row, output.shape[1])
+    i, rows = _taps_inside(y * stride[0] - before[0], dilation[0], kernel[0], height)
+    row_place, column_place = dilation[0] * width, dilation[1]
+    row_step, column_step = row_place * channels, column_place * channels
+    whole = channels - channels % lanes(flat)
+    for x in range(output.shape[2]):
+        j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
+        place = i * width + j
+        at, to = (n * height * width + place) * channels, (row * output.shape[2] + x) * channels
+        for c in range(0, whole, lanes(flat)):
+            _maximum(
+                flat, at + c, rows, columns, row_step, column_step, place, row_place, column_place,
+                flat_output, flat_indices, to + c,
+            )  # fmt: skip
+        for c in range(whole, channels):
+            _maximum_of_one(
+                flat, at + c, rows, columns, row_step, column_step, place, row_place, column_place,
+                flat_output, flat_indices, to + c,
+            )  # fmt: skip
+
+
+def _make_give(load):
+    @inlined
+    def give(grad, indices, at, grad_input, to, rows, columns, row_step, column_step, place, row_place, column_place):
+        """Add a window's gradient where its maximum was: at one of rows x columns places."""
+        value, where = load(grad, at), load_places(indices, at, load(grad, at))
+        nothing = spread(grad.dtype.type(0), value)
+        for h in range(rows):
+            for w in range(columns):
+                here = spread_place(place + h * row_place + w * column_place, value)
+                tap = to + h * row_step + w * column_step
+                store(grad_input, tap, load(grad_input, tap) + choose(where == here, value, nothing))
+
+    return give
+
+
+_give, _give_one = _make_give(load), _make_give(load_one)
+
+
+@parallel
+def _max_pool_input(grad, indices, kernel, stride, before, dilation, grad_input, tasks):
+    for task in prange(tasks):
+        begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
+        for slab in range(begin, end):
+            _max_pool_input_slab(grad, indices, kernel, stride, before, dilation, grad_input, slab)
 
 
 @serial
-def _take_larger(best, where, values, place, first):
-    for c in range(len(best)):
-        value, old = values[c], best[c]
-        larger = first | (value > old) | ((value != value) & (old == old))
-        best[c] = value if larger else old
-        where[c] = place if larger else where[c]
+def _max_pool_input_slab(grad, indices, kernel, stride, before, dilation, grad_input, slab):
+    """Clear a slab of input rows; then add to it from every window that reaches it, in order."""
+    _, height, width, channels = grad_input.shape
+    flat, flat_indices, flat_input = (
+        grad.reshape(grad.size),
+        indices.reshape(grad.size),
+        grad_input.reshape(grad_input.size),
+    )
+    n, last = divmod(slab, grad.shape[1])
+    low, high = _slab(last, grad.shape[1], stride[0], before[0], height)
+    clear(flat_input, (n * height + low) * width * channels, (high - low) * width * channels)
+    row_place, column_place = dilation[0] * width, dilation[1]
+    row_step, column_step = row_place * channels, column_place * channels
+    whole = channels - channels % lanes(flat)
+    for y in range(_first_window(low, stride[0], before[0], dilation[0] * (kernel[0] - 1)), last + 1):
+        i, rows = _taps_inside(y * stride[0] - before[0] - low, dilation[0], kernel[0], high - low)
+        for x in range(grad.shape[2]):
+            j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
+            at, place = ((n * grad.shape[1] + y) * grad.shape[2] + x) * channels, (low + i) * width + j
+            to = (n * height * width + place) * channels
+            for c in range(0, whole, lanes(flat)):
+                _give(
+                    flat, flat_indices, at + c, flat_input, to + c, rows, columns, row_step, column_step, place,
+                    row_place, column_place,
+                )  # fmt: skip
+            for c in range(whole, channels):
+                _give_one(
+                    flat, flat_indices, at + c, flat_input, to + c, rows, columns, row_step, column_step, place,
+                    row_place, column_place,
+                )  # fmt: skip
 
 
 @parallel
@@ -161,58 +307,87 @@ def _scatter(grad_output, indices, grad_input, outside):
                     outside[n] = True
 
 
+def _make_mean(load, zeros):
+    @inlined
+    def mean(source, at, rows, columns, row_step, divisor, output, to, channels):
+        """Sum of rows x columns vectors, divided."""
+        total = zeros(source)
+        for h in range(rows):
+            for w in range(columns):
+                total = total + load(source, at + h * row_step + w * channels)
+        store(output, to, total / spread(divisor, total))
+
+    return mean
+
+
+_mean, _mean_of_one = _make_mean(load, zeros), _make_mean(load_one, zeros_one)
+
+
 @parallel
-def _avg_pool(source, kernel, stride, before, divisor, output, tasks):
+def _avg_pool(source, divisor, kernel, stride, before, dilation, output, tasks):
     for task in prange(tasks):
         begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
-        _avg_pool_rows(source, kernel, stride, before, divisor, output, begin, end)
+        for row in range(begin, end):
+            _avg_pool_row(source, divisor, kernel, stride, before, dilation, output, row)
 
 
 @serial
-def _avg_pool_rows(source, kernel, stride, before, divisor, output, begin, end):
+def _avg_pool_row(source, divisor, kernel, stride, before, dilation, output, row):
     _, height, width, channels = source.shape
-    for row in range(begin, end):
-        n, y = divmod(row, output.shape[1])
-        for x in range(output.shape[2]):
-            total = output[n, y, x]
-            for c in range(channels):
-                total[c] = 0
-            top, left = y * stride[0] - before[0], x * stride[1] - before[1]
-            for i in range(max(top, 0), min(top + kernel[0], height)):
-                for j in range(max(left, 0), min(left + kernel[1], width)):
-                    _add(total, source[n, i, j])
-            for c in range(channels):
-                total[c] /= divisor[y, x]
+    flat, flat_output = source.reshape(source.size), output.reshape(output.size)
+    n, y = divmod(row, output.shape[1])
+    i, rows = _taps_inside(y * stride[0] - before[0], dilation[0], kernel[0], height)
+    whole = channels - channels % lanes(flat)
+    for x in range(output.shape[2]):
+        j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
+        at, to = ((n * height + i) * width + j) * channels, (row * output.shape[2] + x) * channels
+        by = divisor[y, x]
+        for c in range(0, whole, lanes(flat)):
+            _mean(flat, at + c, rows, columns, width * channels, by, flat_output, to + c, channels)
+        for c in range(whole, channels):
+            _mean_of_one(flat, at + c, rows, columns, width * channels, by, flat_output, to + c, channels)
+
+
+def _make_share(load):
+    @inlined
+    def share(grad, at, divisor, grad_input, to, rows, columns, row_step, channels):
+        """Add a window's gradient, divided as its sum was, to each of its rows x columns places."""
+        value = load(grad, at)
+        value = value / spread(divisor, value)
+        for h in range(rows):
+            for w in range(columns):
+                tap = to + h * row_step + w * channels
+                store(grad_input, tap, load(grad_input, tap) + value)
+
+    return share
+
+
+_share, _share_one = _make_share(load), _make_share(load_one)
 
 
 @parallel
-def _avg_pool_input(share, kernel, stride, before, grad_input, tasks):
+def _avg_pool_input(grad, divisor, kernel, stride, before, dilation, grad_input, tasks):
     for task in prange(tasks):
-        begin, end = portion(grad_input.shape[0] * grad_input.shape[1], tasks, task)
-        _avg_pool_input_rows(share, kernel, stride, before, grad_input, begin, end)
+        begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
+        for slab in range(begin, end):
+            _avg_pool_input_slab(grad, divisor, kernel, stride, before, grad_input, slab)
 
 
 @serial
-def _avg_pool_input_rows(share, kernel, stride, before, grad_input, begin, end):
-    """Each input pixel sums the shares of the windows that hold it."""
-    _, out_height, out_width, channels = share.shape
-    for row in range(begin, end):
-        n, i = divmod(row, grad_input.shape[1])
-        for j in range(grad_input.shape[2]):
-            total = grad_input[n, i, j]
-            for c in range(channels):
-                total[c] = 0
-            for h in range(kernel[0]):
-                y, rest = divmod(i + before[0] - h, stride[0])
-                if rest or not 0 <= y < out_height:
-                    continue
-                for w in range(kernel[1]):
-                    x, rest = divmod(j + before[1] - w, stride[1])
-                    if not rest and 0 <= x < out_width:
-                        _add(total, share[n, y, x])
-
-
-@serial
-def _add(total, values):
-    for c in range(len(total)):
-        total[c] += values[c]
+def _avg_pool_input_slab(grad, divisor, kernel, stride, before, grad_input, slab):
+    _, height, width, channels = grad_input.shape
+    flat, flat_input = grad.reshape(grad.size), grad_input.reshape(grad_input.size)
+    n, last = divmod(slab, grad.shape[1])
+    low, high = _slab(last, grad.shape[1], stride[0], before[0], height)
+    clear(flat_input, (n * height + low) * width * channels, (high - low) * width * channels)
+    whole = channels - channels % lanes(flat)
+    for y in range(_first_window(low, stride[0], before[0], kernel[0] - 1), last + 1):
+        i, rows = _taps_inside(y * stride[0] - before[0] - low, 1, kernel[0], high - low)
+        for x in range(grad.shape[2]):
+            j, columns = _taps_inside(x * stride[1] - before[1], 1, kernel[1], width)
+            at = ((n * grad.shape[1] + y) * grad.shape[2] + x) * channels
+            to = ((n * height + low + i) * width + j) * channels
+            for c in range(0, whole, lanes(flat)):
+                _share(flat, at + c, divisor[y, x], flat_input, to + c, rows, columns, width * channels, channels)
+            for c in range(whole, channels):
+                _share_one(flat, at + c, divisor[y, x], flat_input, to + c, rows, columns, width * channels, channels)

@@ -75,6 +75,7 @@ from scratchnet.ops.pool import (
     gather2d,
     gather2d_input,
     max_pool2d,
+    max_pool2d_input,
 )
 from scratchnet.ops.reductions import (
     amax,

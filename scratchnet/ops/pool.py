@@ -64,7 +64,11 @@ def _pool_errors(r):
 
 
 @op(
-    vjp={"input": lambda g, indices, input_shape: gather2d_input(g, indices, input_shape)},
+    vjp={
+        "input": lambda g, indices, input_shape, kernel_size, stride, padding, dilation, ceil_mode: max_pool2d_input(
+            g, indices, input_shape, kernel_size, stride, padding, dilation, ceil_mode
+        )
+    },
     aux=("indices",),
     samples=lambda r: [
         *(S(r.distinct(2, 3, 5, 6), **options) for options in _WINDOWS),
@@ -84,6 +88,41 @@ def max_pool2d(input, /, kernel_size, stride=None, padding=0, dilation=1, ceil_m
     """Largest value in each window of (N, C, H, W); the first of ties, in row-major order, gets the gradient."""
     return kernels.max_pool2d(
         input, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+
+
+def _max_pool_input_samples(r):
+    for options in (*_WINDOWS, dict(kernel_size=2, stride=1, dilation=2)):
+        output, indices = kernels.max_pool2d(r.distinct(2, 3, 5, 6), **options)
+        yield S(r.normal(*output.shape), indices, input_size=(2, 3, 5, 6), **options)
+
+
+@op(
+    vjp={"grad_output": lambda g, indices: gather2d(g, indices)},
+    samples=lambda r: list(_max_pool_input_samples(r)),
+    reference=lambda g, indices, input_size, **options: _gather2d_input_by_loops(g, indices, input_size),
+    errors=lambda r: [
+        Bad(
+            ValueError,
+            "grad_output",
+            S(r.normal(1, 1, 3, 3), np.zeros((1, 1, 3, 3), int), input_size=(1, 1, 4, 4), kernel_size=2),
+        ),
+    ],
+    degree=1,
+)
+def max_pool2d_input(
+    grad_output, indices, /, input_size, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False
+):
+    """The gradient of max_pool2d: zeros of ``input_size`` with grad_output added at its ``indices``."""
+    return kernels.max_pool2d_input(
+        input_size,
+        indices,
+        grad_output,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
     )
 
 

@@ -109,6 +109,7 @@ def sample_calls(rng, dtype, batch=2):
         **{kernel: ((x[::-1], np.tanh(x)), {}) for kernel in (kernels.sigmoid_backward, kernels.tanh_backward)},
         kernels.leaky_relu: ((x,), {"negative_slope": 0.2}),
         kernels.leaky_relu_backward: ((x[::-1], x), {"negative_slope": 0.2}),
+        kernels.max_pool2d_input: ((x.shape, kernels.max_pool2d(x, kernel_size=2)[1], pooled), {"kernel_size": 2}),
         kernels.gather2d: ((x, indices), {}),
         kernels.gather2d_input: ((x.shape, indices, pooled), {}),
         kernels.avg_pool2d: ((x,), {"kernel_size": 2}),

@@ -57,6 +57,20 @@ def test_max_pool_indices_gather_its_output(call):
     assert cases.same_bits(kernels.gather2d(x, indices), output)
 
 
+@settings(max_examples=80)
+@given(cases.pool_calls(dilated=True), cases.layouts, cases.seeds)
+def test_the_gradient_of_max_pool_equals_the_reference_and_a_scatter_bit_for_bit(call, layout, seed):
+    x, options = call
+    output, indices = kernels.max_pool2d(x, **options)
+    g = cases.lay_out(cases.integers(np.random.default_rng(seed), output.shape, x.dtype), layout)
+    grad = kernels.max_pool2d_input(x.shape, indices, g, **options)
+    assert cases.same_bits(grad, kernels.gather2d_input(x.shape, indices, g))
+    assert cases.same_bits(grad, cases.reference(kernels.max_pool2d_input, x.shape, indices, g, **options))
+    g = g + np.random.default_rng(seed).normal(size=g.shape).astype(x.dtype)  # the order of sums is the reference's
+    grad = kernels.max_pool2d_input(x.shape, indices, g, **options)
+    assert cases.same_bits(grad, cases.reference(kernels.max_pool2d_input, x.shape, indices, g, **options))
+
+
 @pytest.mark.parametrize("implementation", ["reference", "numba"])
 def test_first_of_equals_and_first_nan_win(implementation):
     nan = np.nan
