@@ -85,7 +85,7 @@ def compare(a: str | os.PathLike, b: str | os.PathLike) -> tuple[bool, str]:
     Raises:
         OSError, ValueError: a file cannot be read.
     """
-    rows_a, rows_b = read(a, SCHEMA), read(b, SCHEMA)
+    rows_a, rows_b = _rows(a), _rows(b)
     notes = _header_differences(next(rows_a), next(rows_b))
     steps = 0
     for row_a, row_b in zip_longest(rows_a, rows_b):
@@ -99,8 +99,21 @@ def compare(a: str | os.PathLike, b: str | os.PathLike) -> tuple[bool, str]:
     return True, "\n".join([*notes, f"equal, bit for bit, in all {steps} steps"])
 
 
+def _rows(path) -> Iterator[dict]:
+    for number, row in enumerate(read(path, SCHEMA), 1):
+        if number == 1:
+            sound = isinstance(row.get("environment"), dict)
+        else:
+            ops, state = row.get("ops"), row.get("state")
+            pairs = isinstance(ops, list) and all(isinstance(op, list) and len(op) == 2 for op in ops)
+            sound = "step" in row and pairs and isinstance(state, dict)
+        if not sound:
+            raise ValueError(f"{path}, line {number}: no line of a certificate")
+        yield row
+
+
 def _header_differences(a: dict, b: dict) -> list[str]:
-    a, b = (header.get("environment", {}) for header in (a, b))
+    a, b = (header["environment"] for header in (a, b))
     names = [name for name in a.keys() | b.keys() if name != "command" and a.get(name) != b.get(name)]
     return [f"{name}: {a.get(name)} and {b.get(name)}" for name in sorted(names)]
 
@@ -128,8 +141,8 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     try:
         equal, report = compare(args.a, args.b)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        print(f"error: {error if isinstance(error, OSError | ValueError) else 'no certificate: ' + repr(error)}")
+    except (OSError, ValueError) as error:
+        print(f"error: {error}")
         return 2
     print(report)
     return 0 if equal else 1

@@ -237,13 +237,18 @@ def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    _replace(path, _encode(arrays, metadata))
+
+
+def _encode(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> list[bytes | memoryview]:
+    """A file with its checksum, in pieces."""
     from safetensors.numpy import save
 
     for name, text in metadata.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"metadata must map strings to strings, got {name!r}: {text!r}")
-    metadata[_SUM] = _checksum(arrays, metadata)
-    _replace(path, _with_sorted_metadata(save(arrays, metadata)))
+    metadata = {**metadata, _SUM: _checksum(arrays, metadata)}
+    return _with_sorted_metadata(save(arrays, metadata))
 
 
 def _with_sorted_metadata(data: bytes) -> list[bytes | memoryview]:

@@ -1,5 +1,6 @@
 """CIFAR-10 in its binary version, the one that needs no pickle."""
 
+import gzip
 import os
 import tarfile
 import zlib
@@ -82,28 +83,56 @@ class CIFAR10(ImageDataset):
         return [(archive / name, data) for name, data in zip(members, read_members(archive, members), strict=True)]
 
 
-def read_members(archive: Path, names: Sequence[str], max_bytes: int = 1 << 26) -> list[bytes]:
-    """The contents of the files `names` of a tar archive. Nothing is unpacked to the disk.
+def read_members(
+    archive: Path, names: Sequence[str], max_bytes: int = 1 << 26, max_total: int = 1 << 28
+) -> list[bytes]:
+    """The contents of the files `names` of a tar archive, gzipped or not. Nothing is unpacked to the disk.
 
     Raises:
-        ValueError: not a tar archive, a damaged one, a name that is missing, or a file of more than `max_bytes`.
+        ValueError: not a tar archive, a damaged one, a name that is missing, a file of more than `max_bytes`, or an
+            archive that unpacks to more than `max_total`.
     """
     found = {}
     try:
-        with tarfile.open(archive, "r:*") as tar:
+        with open(archive, "rb") as file:
+            gzipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            unpacked = _Limited(gzip.GzipFile(fileobj=file) if gzipped else file, max_total, archive)
+            tar = tarfile.open(fileobj=unpacked, mode="r|")  # noqa: SIM115 - nothing of its own is open
             for member in tar:
                 if member.name in names and member.isreg():
                     if member.size > max_bytes:
-                        raise ValueError(
+                        raise _TooLargeError(
                             f"{archive}: {member.name} has {member.size} bytes; at most {max_bytes} are read"
                         )
                     found[member.name] = tar.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except _TooLargeError:
+        raise
+    # tarfile raises what it likes on damaged headers: ValueError, OverflowError, UnicodeError ...
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{archive}: damaged archive: {error}") from error
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"{archive}: {', '.join(missing)} is missing")
     return [found[name] for name in names]
+
+
+class _TooLargeError(ValueError):
+    pass
+
+
+class _Limited:
+    """A stream that ends in an error where it is longer than it may be: a small archive can unpack to anything."""
+
+    def __init__(self, stream, most: int, name: Path):
+        self._stream, self._left, self._most, self._name = stream, most, most, name
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise _TooLargeError(f"{self._name}: unpacks to more than {self._most} bytes, which is all that is read")
+        return data
 
 
 def parse_records(data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:

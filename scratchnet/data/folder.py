@@ -9,6 +9,8 @@ import numpy as np
 from scratchnet.data.dataset import Dataset, check_index
 from scratchnet.data.resample import resize
 
+# What Pillow may take a file for, whatever its name. Some of its other formats start programs or have many layers.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 
@@ -134,9 +136,11 @@ def read_image(
     from PIL import Image, ImageOps
 
     _check_options(mode, size)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{path}: not a readable image: no regular file")
     with open(path, "rb") as file:
         try:
-            image = Image.open(file)
+            image = Image.open(file, formats=FORMATS)
             if image.width * image.height > max_pixels:
                 raise ValueError(f"{image.width} x {image.height} pixels; at most {max_pixels} are read")
             image = ImageOps.exif_transpose(image)

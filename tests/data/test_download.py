@@ -1,6 +1,7 @@
 """Downloads end in the right file or leave what was there; local copies are found by their checksums."""
 
 import hashlib
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_endless_answers_are_cut_off(served, tmp_path, monkeypatch):
     monkeypatch.setattr("scratchnet.data.download.LARGEST", 100_000)
     with pytest.raises(ConnectionError, match="more than 100000 bytes"):
         download([served.url + "set.bin"], tmp_path / "set.bin", MD5)
+
+
+def test_a_mirror_that_never_answers_is_given_up(served, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/set.bin"
+        download([url, served.url + "set.bin"], tmp_path / "set.bin", MD5, timeout=0.2)
+    assert (tmp_path / "set.bin").read_bytes() == CONTENT
 
 
 def test_two_processes_at_once(served, tmp_path):
