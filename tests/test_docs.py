@@ -47,6 +47,13 @@ def test_the_testing_page_runs(names):
                 value()
 
 
+def test_the_convolution_page_runs():
+    names = {}
+    for code in blocks("docs/convolution.md"):
+        exec(compile(code, "docs/convolution.md", "exec"), names)
+    assert "w_phases" in names
+
+
 def test_the_readme_runs_but_for_training_and_declaring(names):
     runnable = [code for code in blocks("README.md") if "MNIST" not in code and "..." not in code]
     assert len(runnable) == 2
