@@ -21,7 +21,7 @@ from kernels.cpu.memory import empty
 
 F = torch.nn.functional if torch else None
 aten = torch.ops.aten if torch else None
-IMAGES = (32, 32, 26, 26)
+IMAGES = (128, 64, 32, 32)
 SLOPE = 0.2
 
 
@@ -129,6 +129,33 @@ def pooling():
     return cases
 
 
+def batch_norm():
+    x, g = normal(*IMAGES), normal(*IMAGES[::-1]).transpose(3, 2, 1, 0)
+    x, g = x + np.float32(0.5), channels_last(g)
+    weight, bias = normal(2, x.shape[1])
+    _, mean, invstd = kernels.batch_norm(x, weight, bias, eps=1e-5)
+    return [
+        Case(
+            "batch_norm",
+            lambda x, w, b: kernels.batch_norm(x, w, b, eps=1e-5),
+            lambda x, w, b: aten.native_batch_norm(x, w, b, None, None, True, 0.1, 1e-5),
+            (x, weight, bias),
+            2 * x.nbytes,  # the input is read twice
+            tolerance=1e-5,
+        ),
+        Case(
+            "batch_norm, gradient",
+            kernels.batch_norm_backward,
+            lambda g, x, w, mean, invstd: aten.native_batch_norm_backward(
+                g, x, w, None, None, mean, invstd, True, 1e-5, [True, True, True]
+            ),
+            (g, x, weight, mean, invstd),
+            3 * x.nbytes,  # both are read twice
+            tolerance=1e-5,
+        ),
+    ]
+
+
 def copy_bandwidth(seconds):
     """Bytes per second, read and written, of copying an array larger than the caches with our threads."""
     source, target = empty((1 << 24,), np.float32), empty((1 << 24,), np.float32)
@@ -173,7 +200,7 @@ def main():
     bandwidth = copy_bandwidth(args.seconds)
     print(f"{machine()}; copying moves {bandwidth / 1e9:.1f} GB/s")
     print("{:<28} {:>10} {:>10} {:>13} {:>8} {:>7}".format("", "ours", "torch", "torch / ours", "GB/s", "share"))
-    for case in [*activations(), *pooling()]:
+    for case in [*activations(), *pooling(), *batch_norm()]:
         if args.only not in case.name:
             continue
         t = measure(case, args.seconds)

@@ -1,8 +1,12 @@
-"""Batch normalisation over channels-last rows: statistics in fixed chunks, then one pass that writes.
+"""Batch normalisation over channels-last rows: one pass for statistics, one that writes.
 
-A chunk of rows stays in cache while its mean and its sum of squared deviations are taken; chunks are joined by the
-formula of Chan, Golub and LeVeque (1983). Chunks depend on the shape alone, so results do not depend on the number of
-threads. Arithmetic inside is float64: the loops wait for memory anyway.
+A chunk of rows stays in cache while its mean, and then its sum of squared deviations from it, are taken in float64;
+chunks are joined by the formula of Chan, Golub and LeVeque (1983). Chunks depend on the shape alone, so results do not
+depend on the number of threads. The second pass works in the arrays' own dtype, with the mean in two parts, so that
+subtracting it loses nothing.
+
+LLVM makes vector code of a long loop, and few channels make a short one. So a *stretch* of several rows is treated as
+one long row, whose per-channel numbers are repeated as often.
 """
 
 import numpy as np
@@ -15,20 +19,19 @@ from .layout import channels_first, channels_last
 from .memory import empty
 
 _CHUNK_ELEMENTS = 1 << 15
+_STRETCH_ELEMENTS = 1 << 9
 
 
 @reference.batch_norm.implementation("numba")
 def batch_norm(input, weight, bias, *, eps):
     reference.check_batch_norm(input.shape, weight=weight.shape, bias=bias.shape)
-    rows, starts = _rows(input)
-    means, squares = np.zeros((2, len(starts) - 1, rows.shape[1]))
-    _chunk_moments(rows, starts, means, squares)
-    counts, count = np.diff(starts)[:, None], max(len(rows), 1)
-    mean = (counts * means).sum(axis=0) / count
-    variance = (squares.sum(axis=0) + (counts * np.square(means - mean)).sum(axis=0)) / count
+    rows, chunk = _rows(input)
+    means, squares = np.zeros((2, -(-len(rows) // chunk), len(weight)))
+    _chunk_moments(rows, chunk, means, squares)
+    mean, variance = _join(means, squares, chunk, len(rows))
     invstd = 1 / np.sqrt(variance + eps)
     output = empty(rows.shape, input.dtype)
-    _scale(rows, mean, invstd * weight, bias.astype(np.float64), output, tasks_for(len(rows)))
+    _normalise(rows, mean, invstd * weight, bias.astype(float), output, tasks_for(len(rows)))
     return _shaped(output, input), mean.astype(input.dtype), invstd.astype(input.dtype)
 
 
@@ -36,24 +39,30 @@ def batch_norm(input, weight, bias, *, eps):
 def batch_norm_backward(grad_output, input, weight, mean, invstd):
     same_shapes(input=input.shape, grad_output=grad_output.shape)
     reference.check_batch_norm(input.shape, weight=weight.shape, mean=mean.shape, invstd=invstd.shape)
-    (rows, starts), (grad_rows, _) = _rows(input), _rows(grad_output)
-    mean, invstd = mean.astype(np.float64), invstd.astype(np.float64)
-    sums, products = np.zeros((2, len(starts) - 1, rows.shape[1]))
-    _chunk_products(rows, grad_rows, starts, mean, sums, products)
+    (rows, chunk), (grad_rows, _) = _rows(input), _rows(grad_output)
+    mean, invstd, count = mean.astype(float), invstd.astype(float), max(len(rows), 1)
+    sums, products = np.zeros((2, -(-len(rows) // chunk), len(weight)))
+    _chunk_products(rows, grad_rows, chunk, mean, sums, products)
     grad_bias, grad_weight = sums.sum(axis=0), products.sum(axis=0) * invstd
-    scale, count = invstd * weight, max(len(rows), 1)
-    slope, shift = -scale * invstd * grad_weight / count, -scale * grad_bias / count
+    slope, shift, scale = -grad_weight * invstd / count, -grad_bias / count, weight * invstd
     grad_input = empty(rows.shape, input.dtype)
-    _combine(rows, grad_rows, mean, scale, slope, shift, grad_input, tasks_for(len(rows)))
+    _combine(rows, grad_rows, mean, slope, shift, scale, grad_input, tasks_for(len(rows)))
     return _shaped(grad_input, input), grad_weight.astype(input.dtype), grad_bias.astype(input.dtype)
 
 
+def _join(means, squares, chunk, count):
+    """Mean and variance of all rows from the chunks' means and sums of squared deviations."""
+    counts = np.full((len(means), 1), chunk)
+    counts[-1:] = count - chunk * (len(means) - 1)
+    mean = (counts * means).sum(axis=0) / max(count, 1)
+    return mean, (squares + counts * np.square(means - mean)).sum(axis=0) / max(count, 1)
+
+
 def _rows(array):
-    """(N, C, ...) as channels-last rows (M, C), and where its chunks of rows start and end."""
-    channels = array.shape[1]
-    count = array.size // max(channels, 1)
-    step = max(1, _CHUNK_ELEMENTS // max(channels, 1))
-    return channels_last(array).reshape(count, channels), np.append(np.arange(0, count, step), count)
+    """(N, C, ...) as channels-last rows (M, C), and how many of these make a chunk."""
+    channels = max(array.shape[1], 1)
+    rows = channels_last(array).reshape(array.size // channels, array.shape[1])
+    return rows, max(1, _CHUNK_ELEMENTS // channels)
 
 
 def _shaped(rows, like):
@@ -62,56 +71,129 @@ def _shaped(rows, like):
     return channels_first(rows.reshape(n, *rest, channels))
 
 
-@parallel
-def _chunk_moments(rows, starts, means, squares):
-    for chunk in prange(len(means)):
-        _moments(rows[starts[chunk] : starts[chunk + 1]], means[chunk], squares[chunk])
+@serial
+def _stretch(channels):
+    """Elements of a stretch: whole rows, at least one."""
+    return max(1, _STRETCH_ELEMENTS // channels) * channels
 
 
 @serial
-def _moments(rows, mean, square):
-    """Add up mean and sum of squared deviations from it, for each column."""
-    for row in rows:
-        for c in range(len(mean)):
-            mean[c] += row[c]
+def _numbers(rows, count, channels):
+    """Room for `count` stretches of rows' dtype, each in two parts."""
+    return np.empty((count, 2, _stretch(channels)), rows.dtype)
+
+
+@serial
+def _repeat(values, result):
+    """Fill `result`, a stretch, with the channels' values; in a second row with what its dtype cannot hold of them."""
+    for i in range(result.shape[1]):
+        value = values[i % len(values)]
+        result[0, i] = value
+        result[1, i] = value - result[0, i]
+
+
+@serial
+def _fold(stretch, result):
+    """Sum the numbers of a stretch by channel, into `result`."""
+    for start in range(0, len(stretch), len(result)):
+        row = stretch[start : start + len(result)]
+        for c in range(len(result)):
+            result[c] += row[c]
+
+
+@parallel
+def _chunk_moments(rows, chunk, means, squares):
+    for k in prange(len(means)):
+        _moments(rows, np.int64(k) * chunk, chunk, means[k], squares[k])
+
+
+@serial
+def _moments(rows, begin, count, mean, square):
+    """Add to zeros: mean, and sum of squared deviations from it, of each column of a chunk."""
+    rows, length = rows[begin : begin + count], _stretch(len(mean))
+    flat, sums, centre = rows.reshape(rows.size), np.zeros((2, length)), np.empty((2, length))
+    for start in range(0, len(flat), length):
+        part, total = flat[start : start + length], sums[0]
+        for i in range(len(part)):
+            total[i] += part[i]
+    _fold(sums[0], mean)
     for c in range(len(mean)):
         mean[c] /= len(rows)
-    for row in rows:
-        for c in range(len(mean)):
-            deviation = row[c] - mean[c]
-            square[c] += deviation * deviation
+    _repeat(mean, centre)
+    for start in range(0, len(flat), length):
+        part, total, middle = flat[start : start + length], sums[1], centre[0]
+        for i in range(len(part)):
+            deviation = part[i] - middle[i]
+            total[i] += deviation * deviation
+    _fold(sums[1], square)
 
 
 @parallel
-def _scale(rows, mean, scale, bias, output, tasks):
+def _normalise(rows, mean, scale, offset, output, tasks):
+    """(row - mean) * scale + offset."""
     for task in prange(tasks):
         begin, end = portion(len(rows), tasks, task)
-        for m in range(begin, end):
-            for c in range(rows.shape[1]):
-                output[m, c] = (rows[m, c] - mean[c]) * scale[c] + bias[c]
-
-
-@parallel
-def _chunk_products(rows, grad_rows, starts, mean, sums, products):
-    for chunk in prange(len(sums)):
-        begin, end = starts[chunk], starts[chunk + 1]
-        _products(rows[begin:end], grad_rows[begin:end], mean, sums[chunk], products[chunk])
+        _normalise_rows(rows, mean, scale, offset, output, begin, end)
 
 
 @serial
-def _products(rows, grad_rows, mean, total, product):
-    """Add up grad, and grad times deviation from the mean, for each column."""
-    for m in range(len(rows)):
-        row, grad = rows[m], grad_rows[m]
-        for c in range(len(mean)):
-            total[c] += grad[c]
-            product[c] += grad[c] * (row[c] - mean[c])
+def _normalise_rows(rows, mean, scale, offset, output, begin, end):
+    length, numbers = _stretch(len(mean)), _numbers(rows, 3, len(mean))
+    _repeat(mean, numbers[0])
+    _repeat(scale, numbers[1])
+    _repeat(offset, numbers[2])
+    high, low, scales, offsets = numbers[0, 0], numbers[0, 1], numbers[1, 0], numbers[2, 0]
+    flat, flat_output = rows.reshape(rows.size), output.reshape(rows.size)
+    for start in range(begin * len(mean), end * len(mean), length):
+        stop = min(start + length, end * len(mean))
+        part, result = flat[start:stop], flat_output[start:stop]
+        for i in range(len(part)):
+            result[i] = ((part[i] - high[i]) - low[i]) * scales[i] + offsets[i]
 
 
 @parallel
-def _combine(rows, grad_rows, mean, scale, slope, shift, grad_input, tasks):
+def _chunk_products(rows, grad, chunk, mean, sums, products):
+    for k in prange(len(sums)):
+        _products(rows, grad, np.int64(k) * chunk, chunk, mean, sums[k], products[k])
+
+
+@serial
+def _products(rows, grad, begin, count, mean, total, product):
+    """Add to zeros: sum of a chunk's gradient, and of gradient times deviation from the mean, of each column."""
+    rows, grad, length = rows[begin : begin + count], grad[begin : begin + count], _stretch(len(mean))
+    flat, flat_grad = rows.reshape(rows.size), grad.reshape(rows.size)
+    sums, centre = np.zeros((2, length)), np.empty((2, length))
+    _repeat(mean, centre)
+    for start in range(0, len(flat), length):
+        part, gradient = flat[start : start + length], flat_grad[start : start + length]
+        totals, products, middle = sums[0], sums[1], centre[0]
+        for i in range(len(part)):
+            totals[i] += gradient[i]
+            products[i] += gradient[i] * (part[i] - middle[i])
+    _fold(sums[0], total)
+    _fold(sums[1], product)
+
+
+@parallel
+def _combine(rows, grad, mean, slope, shift, scale, grad_input, tasks):
+    """(grad + shift + (row - mean) * slope) * scale."""
     for task in prange(tasks):
         begin, end = portion(len(rows), tasks, task)
-        for m in range(begin, end):
-            for c in range(rows.shape[1]):
-                grad_input[m, c] = scale[c] * grad_rows[m, c] + slope[c] * (rows[m, c] - mean[c]) + shift[c]
+        _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, begin, end)
+
+
+@serial
+def _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, begin, end):
+    length, numbers = _stretch(len(mean)), _numbers(rows, 4, len(mean))
+    _repeat(mean, numbers[0])
+    _repeat(slope, numbers[1])
+    _repeat(shift, numbers[2])
+    _repeat(scale, numbers[3])
+    high, low, slopes, shifts, scales = numbers[0, 0], numbers[0, 1], numbers[1, 0], numbers[2, 0], numbers[3, 0]
+    flat, flat_grad, flat_input = rows.reshape(rows.size), grad.reshape(rows.size), grad_input.reshape(rows.size)
+    for start in range(begin * len(mean), end * len(mean), length):
+        stop = min(start + length, end * len(mean))
+        part, gradient, result = flat[start:stop], flat_grad[start:stop], flat_input[start:stop]
+        for i in range(len(part)):
+            deviation = (part[i] - high[i]) - low[i]
+            result[i] = ((gradient[i] + shifts[i]) + deviation * slopes[i]) * scales[i]
