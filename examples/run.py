@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import scratchnet as sn
 from scratchnet.checkpoint import CheckpointFolder
-from scratchnet.jsonlines import JsonLines, environment
+from scratchnet.jsonlines import JsonLines, environment, read
 from scratchnet.observe import AnomalyError, observe_ops, refuse_nonfinite
 from scratchnet.replay import Certificate
 
@@ -67,7 +67,7 @@ class Run:
 
     Attributes:
         step: the step that is under way or was done last, counted from 1 over all resumptions.
-        rows: what was logged, one dict a row.
+        rows: what was logged, one dict a row, read from the file.
     """
 
     def __init__(self, args, config: dict, parts: dict):
@@ -145,7 +145,8 @@ class Run:
 
     @property
     def rows(self) -> list[dict]:
-        return [row for row in self._log.rows if "event" not in row]
+        _, *rows = read(self._log.path, SCHEMA)
+        return [row for row in rows if "event" not in row]
 
     def say(self, *text) -> None:
         """Print, unless the user wants it quiet."""

@@ -51,20 +51,19 @@ class JsonLines:
     """
 
     def __init__(self, path: str | os.PathLike, schema: str, header: dict, resume_at: int | None = None):
-        self.path, self.rows = Path(path), []
+        self.path = Path(path)
         if resume_at is None:
             self._file = open(self.path, "xb")  # noqa: SIM115 - stays open as long as this object
             self._append({"schema": schema, **header})
             return
         first, *rows = read(self.path, schema)
-        self.rows = [row for row in rows if row.get("step", 0) <= resume_at]
+        kept = [row for row in rows if row.get("step", 0) <= resume_at]
         with atomic_file(self.path) as file:
-            file.writelines(map(_line, [first, *self.rows]))
+            file.writelines(map(_line, [first, *kept]))
         self._file = open(self.path, "ab")  # noqa: SIM115
 
     def write(self, **row) -> None:
         """Append a row. It outlives the process at once, and a power failure after ``sync()``."""
-        self.rows.append(row)
         self._append(row)
 
     def _append(self, row: dict) -> None:

@@ -45,7 +45,6 @@ class Certificate:
 
     def __init__(self, path: str | os.PathLike, header: dict | None = None, resume_at: int | None = None):
         self._lines = JsonLines(path, SCHEMA, {**(header or {}), "environment": environment()}, resume_at)
-        self._lines.rows.clear()  # they are not needed, and would grow with every step
         self._ops: list[tuple[str, str]] = []
 
     @contextmanager
@@ -58,7 +57,6 @@ class Certificate:
         """End a step: hash the state of the parts, which are those of ``save_checkpoint``."""
         self._lines.write(step=step, ops=self._ops, state=state_hashes(parts))
         self._ops = []
-        self._lines.rows.clear()
 
     def close(self) -> None:
         self._lines.close()

@@ -1,9 +1,11 @@
 """Train a small CNN, GAN and VAE with the compiled kernels and write a certificate of each.
 
-python certified.py FOLDER STEPS      goes on from the checkpoints in FOLDER, if there are any, up to STEPS
+python certified.py FOLDER STEPS              goes on from the checkpoints in FOLDER, if there are any
+python certified.py FOLDER STEPS together     all three at once, each in a thread of its own
 """
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -109,5 +111,9 @@ def train(folder: Path, training: Training, steps: int) -> None:
 
 if __name__ == "__main__":
     np.seterr(all="raise", under="ignore")
-    for kind in (Classifier, GAN, VAE):
+
+    def run(kind):
         train(Path(sys.argv[1]) / kind.__name__, kind(), int(sys.argv[2]))
+
+    with ThreadPoolExecutor(3 if "together" in sys.argv else 1) as pool:
+        list(pool.map(run, (Classifier, GAN, VAE)))
