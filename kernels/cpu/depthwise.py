@@ -18,6 +18,7 @@ from .compile import parallel, portion, serial, tasks_for
 from .depthwise_tile import (
     PIXELS,
     UNROLLED,
+    at,
     correlate_adjacent3,
     correlate_any1,
     correlate_any3,
@@ -159,30 +160,31 @@ def _correlate_rows(source, weight, rows, columns, target, extent, origin, strid
 
 
 @serial
-def _correlate_row(source, n, m, weight, rows, columns, target, to, extent, stride):
-    """Output row m of image n, PIXELS at a time: extent pixels at target[to :], stride apart."""
+def _correlate_row(source, n, m, weight, rows, columns, target, first, extent, stride):
+    """Output row m of image n, PIXELS at a time: extent pixels at target[first :], stride apart."""
     _, height, width, channels = source.shape
     left, tap_step, taps, step = columns
     top, bottom = _inside(rows, m, height)
     start = (n * height + rows[0] + rows[1] * top + m * rows[3]) * width
-    row_step, target_step, w = rows[1] * width * channels, stride * channels, top * taps * channels
+    row_step, target_step, factors = rows[1] * width * channels, stride * channels, at(weight, top * taps * channels)
     low, high = _interior(columns, width, extent)
+    dtype = source.dtype
     for x in range(0, extent, PIXELS):
-        column, t = left + x * step, to + x * target_step
-        s, edge = (start + column) * channels, x < low or x + PIXELS > high
+        column, to = left + x * step, at(target, first + x * target_step)
+        window, edge = at(source, (start + column) * channels), x < low or x + PIXELS > high
         if taps == 3 and step == 1 and tap_step == 1:
             correlate_adjacent3(
-                target, t, target_step, extent - x, source, s, row_step, column, width, 1, 1, weight, w,
-                bottom - top, taps, channels, edge,
+                dtype, to, target_step, extent - x, window, row_step, column, width, 1, 1, factors, bottom - top, taps,
+                channels, edge,
             )  # fmt: skip
         elif taps == 3:
             correlate_any3(
-                target, t, target_step, extent - x, source, s, row_step, column, width, step, tap_step, weight, w,
+                dtype, to, target_step, extent - x, window, row_step, column, width, step, tap_step, factors,
                 bottom - top, taps, channels, edge,
             )  # fmt: skip
         else:
             correlate_any1(
-                target, t, target_step, extent - x, source, s, row_step, column, width, step, tap_step, weight, w,
+                dtype, to, target_step, extent - x, window, row_step, column, width, step, tap_step, factors,
                 bottom - top, taps, channels, edge,
             )  # fmt: skip
 
@@ -202,24 +204,24 @@ def _add_row(source, grad, row, rows, columns, partial):
     left, tap_step, taps, step = columns
     n, m = divmod(row, grad.shape[1])
     top, bottom = _inside(rows, m, height)
-    s = ((n * height + rows[0] + rows[1] * top + m * rows[3]) * width + left) * channels
-    row_step, g, t = rows[1] * width * channels, row * grad.shape[2] * channels, top * partial[0].size
-    low, high = _interior(columns, width, grad.shape[2])
+    window = at(source, ((n * height + rows[0] + rows[1] * top + m * rows[3]) * width + left) * channels)
+    factors, sums = at(grad, row * grad.shape[2] * channels), at(partial, top * partial[0].size)
+    row_step, count, dtype = rows[1] * width * channels, grad.shape[2], source.dtype
+    low, high = _interior(columns, width, count)
     high -= (high - low) % UNROLLED
     if taps == 3 and step == 1 and tap_step == 1:
         multiply_adjacent3(
-            partial, t, source, s, row_step, left, width, 1, 1, grad, g, bottom - top, taps, channels,
-            grad.shape[2], low, high,
-        )  # fmt: skip
+            dtype, sums, window, row_step, left, width, 1, 1, factors, bottom - top, taps, channels, count, low, high
+        )
     elif taps == 3:
         multiply_any3(
-            partial, t, source, s, row_step, left, width, step, tap_step, grad, g, bottom - top, taps, channels,
-            grad.shape[2], low, high,
+            dtype, sums, window, row_step, left, width, step, tap_step, factors, bottom - top, taps, channels, count,
+            low, high,
         )  # fmt: skip
     else:
         multiply_any1(
-            partial, t, source, s, row_step, left, width, step, tap_step, grad, g, bottom - top, taps, channels,
-            grad.shape[2], low, high,
+            dtype, sums, window, row_step, left, width, step, tap_step, factors, bottom - top, taps, channels, count,
+            low, high,
         )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ address, not by a branch. Above and below, the caller cuts the kernel.
 
 What looks roundabout in the address arithmetic keeps LLVM from a bad habit: of several affine addresses in a loop it
 makes induction variables, one each, runs out of registers, and the loop takes three times as long. So a loop moves one
-pointer for each operand, and adds to it what was computed before the loop.
+pointer for each operand, and adds to it what was computed before the loop; and a tile is a function of its own, called
+with addresses, because an array takes a dozen arguments.
 """
 
 from llvmlite import ir
@@ -80,6 +81,21 @@ class _Windows:
             yield self.emit.load(at, _index(0), self.emit.lanes), uses
 
 
+@intrinsic
+def at(typing_context, array, offset):
+    """The address of the array's element `offset`, an integer."""
+
+    def codegen(context, builder, signature, args):
+        pointer = Emitter(context, builder, signature, args).address(0, args[1])
+        return builder.ptrtoint(pointer, _index)
+
+    return types.intp(array, types.intp), codegen
+
+
+def _pointers(emit, *addresses):
+    return [emit.builder.inttoptr(address, emit.element.as_pointer()) for address in addresses]
+
+
 def _zero(emit):
     return ir.VectorType(emit.element, emit.lanes)([0.0] * emit.lanes)
 
@@ -98,24 +114,26 @@ def _vector_start(emit, v, channels):
 def _make_correlate(taps, adjacent):
     @intrinsic
     def correlate(
-        typing_context, target, t, target_step, count, source, s, row_step, column, width, pixel_step, tap_step, weight,
-        w, rows, columns, channels, edge,
+        typing_context, dtype, target, target_step, count, source, row_step, column, width, pixel_step, tap_step,
+        weight, rows, columns, channels, edge,
     ):  # fmt: skip
-        """target[t + i * target_step + c] = sum over h < rows, j < columns of weight[w + (h * columns + j) * channels
-        + c] * source[s + h * row_step + (i * pixel_step + j * tap_step) * channels + c], for i < PIXELS, c < channels.
+        """target[i * target_step + c] = sum over h < rows, j < columns of weight[(h * columns + j) * channels + c]
+        * source[h * row_step + (i * pixel_step + j * tap_step) * channels + c], for all i < PIXELS, c < channels.
+
+        target, source and weight are addresses of elements of `dtype`.
 
         With `edge`, only i < count are stored, and what lies outside of 0 <= column + i * pixel_step + j * tap_step
         < width counts as zero.
         """
         size = types.intp
-        signature = types.void(target, *[size] * 3, source, *[size] * 6, weight, *[size] * 4, types.boolean)
+        signature = types.void(dtype, *[size] * 13, types.boolean)
 
         def codegen(context, builder, signature, args):
             builder.function.attributes.add("noinline")
             emit = Emitter(context, builder, signature, args)
-            _, t, target_step, count, _, s, row_step, column, width, pixel_step, tap_step, _, w, *sizes, edge = args
-            rows, columns, channels = sizes
-            target, source, weight = emit.address(0, t), emit.address(4, s), emit.address(11, w)
+            _, target, target_step, count, source, row_step, column, width, pixel_step, tap_step, weight, *rest = args
+            rows, columns, channels, edge = rest
+            target, source, weight = _pointers(emit, target, source, weight)
             windows = _Windows(emit, PIXELS, taps, adjacent, pixel_step, tap_step, channels, width)
             to_offsets = [builder.mul(_index(i), target_step) for i in range(PIXELS)]
             weight_offsets = [builder.mul(_index(j), channels) for j in range(taps)]
@@ -157,11 +175,11 @@ def _make_correlate(taps, adjacent):
 
     @serial
     def enter(
-        target, t, target_step, count, source, s, row_step, column, width, pixel_step, tap_step, weight, w, rows,
-        columns, channels, edge,
+        dtype, target, target_step, count, source, row_step, column, width, pixel_step, tap_step, weight, rows, columns,
+        channels, edge,
     ):  # fmt: skip
         correlate(
-            target, t, target_step, count, source, s, row_step, column, width, pixel_step, tap_step, weight, w, rows,
+            dtype, target, target_step, count, source, row_step, column, width, pixel_step, tap_step, weight, rows,
             columns, channels, edge,
         )  # fmt: skip
 
@@ -171,25 +189,27 @@ def _make_correlate(taps, adjacent):
 def _make_multiply(taps, adjacent):
     @intrinsic
     def multiply(
-        typing_context, target, t, source, s, row_step, column, width, pixel_step, tap_step, grad, g, rows, columns,
+        typing_context, dtype, target, source, row_step, column, width, pixel_step, tap_step, grad, rows, columns,
         channels, count, begin, end,
     ):  # fmt: skip
-        """target[t + (h * columns + j) * padded + v] += sum over x < count of grad[g + x * channels + c] * source[s
-        + h * row_step + (x * pixel_step + j * tap_step) * channels + c], for h < rows, j < columns, c < channels.
+        """target[(h * columns + j) * padded + v] += sum over x < count of grad[x * channels + c] * source[h * row_step
+        + (x * pixel_step + j * tap_step) * channels + c], for all h < rows, j < columns, c < channels.
+
+        target, source and grad are addresses of elements of `dtype`.
 
         `padded` is channels rounded up to whole vectors; the target's vector v starts at channel c = min(v, channels -
         lanes). The pixels begin <= x < end, a multiple of UNROLLED, have all their taps in 0 <= column + x * pixel_step
         + j * tap_step < width; for others, what lies outside counts as zero.
         """
         size = types.intp
-        signature = types.void(target, size, source, *[size] * 6, grad, *[size] * 7)
+        signature = types.void(dtype, *[size] * 14)
 
         def codegen(context, builder, signature, args):
             builder.function.attributes.add("noinline")
             emit = Emitter(context, builder, signature, args)
-            _, t, _, s, row_step, column, width, pixel_step, tap_step, _, g, *sizes, begin, end = args
+            _, target, source, row_step, column, width, pixel_step, tap_step, grad, *sizes, begin, end = args
             rows, columns, channels, count = sizes
-            target, source, grad = emit.address(0, t), emit.address(2, s), emit.address(9, g)
+            target, source, grad = _pointers(emit, target, source, grad)
             one, many = (
                 _Windows(emit, pixels, taps, adjacent, pixel_step, tap_step, channels, width)
                 for pixels in (1, UNROLLED)
@@ -240,12 +260,12 @@ def _make_multiply(taps, adjacent):
 
     @serial
     def enter(
-        target, t, source, s, row_step, column, width, pixel_step, tap_step, grad, g, rows, columns, channels, count,
+        dtype, target, source, row_step, column, width, pixel_step, tap_step, grad, rows, columns, channels, count,
         begin, end,
     ):  # fmt: skip
         multiply(
-            target, t, source, s, row_step, column, width, pixel_step, tap_step, grad, g, rows, columns, channels,
-            count, begin, end,
+            dtype, target, source, row_step, column, width, pixel_step, tap_step, grad, rows, columns, channels, count,
+            begin, end,
         )  # fmt: skip
 
     return enter
