@@ -49,6 +49,11 @@ def conv_output_size(input_size, kernel_size, *, stride=1, padding=0, dilation=1
     input_size, kernel_size = integers("input size", input_size, 2), pair("kernel_size", kernel_size)
     stride, dilation = pair("stride", stride), pair("dilation", dilation)
     padding = padding_pairs("padding", padding)
+    return _conv_output_size(input_size, kernel_size, stride, padding, dilation)
+
+
+def _conv_output_size(input_size, kernel_size, stride, padding, dilation):
+    """The same of pairs that have been checked."""
     sizes = []
     for size, k, s, p, d in zip(input_size, kernel_size, stride, padding, dilation, strict=True):
         room = size + sum(p) - (d * (k - 1) + 1)
@@ -107,13 +112,14 @@ class Conv2dGeometry:
                 f"weight must have input channels / groups = {c // groups} on axis 1, given {c_per_group} "
                 f"(input size {tuple(input_size)}, weight size {tuple(weight_size)}, groups {groups})"
             )
-        output = conv_output_size(plane, kernel, stride=stride, padding=padding, dilation=dilation)
+        kernel = pair("kernel_size", tuple(kernel))
+        output = _conv_output_size(tuple(plane), kernel, stride, padding, dilation)
         if grad_output_size is not None and tuple(grad_output_size) != (n, k, *output):
             raise ValueError(
                 f"grad_output must have the convolution's output size {(n, k, *output)}, "
                 f"given {tuple(grad_output_size)}"
             )
-        return cls(n, c, k, tuple(plane), output, tuple(kernel), stride, padding, dilation, groups)
+        return cls(n, c, k, tuple(plane), output, kernel, stride, padding, dilation, groups)
 
     @property
     def full_input_size(self):
