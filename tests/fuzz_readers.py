@@ -26,9 +26,7 @@ from scratchnet.data import read_idx, read_image
 from scratchnet.data.cifar import RECORD, parse_records, read_members
 from scratchnet.serialization import _encode, load_checkpoint, load_file, save_checkpoint, save_file
 from scratchnet.testing.fuzz import FuzzReport, fuzz, repaired_png
-
-sys.path.insert(0, str(Path(__file__).parent / "data"))
-from idx_writer import idx_bytes
+from tests.data.idx_writer import idx_bytes
 
 
 @dataclass

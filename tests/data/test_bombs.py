@@ -3,12 +3,10 @@
 import gzip
 import io
 import os
-import sys
 import tarfile
 import tracemalloc
 import zlib
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +15,8 @@ from PIL import Image
 from scratchnet.data import ImageFolder, read_idx, read_image
 from scratchnet.data.cifar import read_members
 from scratchnet.serialization import load_file
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import fuzz_readers
-
 from scratchnet.testing.fuzz import fuzz
+from tests import fuzz_readers
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the fuzzer asks POSIX for the memory that was used")
