@@ -161,6 +161,12 @@ class Run:
         """Note in metrics.jsonl that something happened."""
         self._log.write(step=self.step, event=event, **facts)
 
+    def skipped(self, files: list) -> None:
+        """Name the files of the data that were left out, (path, reason) each, and count them in metrics.jsonl."""
+        for path, reason in files:
+            print(f"left out {path}: {reason}", file=sys.stderr)
+        self.event("skipped", count=len(files), files=[str(path) for path, _ in files])
+
     def steps(self, loader, title: str = ""):
         """The batches of what is left of the loader's epoch. Each ends a step: it is counted, and saved where due."""
         bar = tqdm(

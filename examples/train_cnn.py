@@ -3,6 +3,7 @@
     python examples/train_cnn.py                              # drawn digits, no network needed
     python examples/train_cnn.py --data mnist                 # downloads MNIST, or finds it in --data-root
     python examples/train_cnn.py --data cifar10 --epochs 10
+    python examples/train_cnn.py --data folder --data-root DIR   # your DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg
     python examples/train_cnn.py --model shallow --smoke      # a few steps, to see that everything works
 
 The result folder gets metrics.jsonl, curves.png, mistakes.png, checkpoints and the best model's weights. A run that was
@@ -16,7 +17,7 @@ import numpy as np
 
 import reporting
 import scratchnet as sn
-from run import Run, add_arguments
+from run import REFUSED, Run, add_arguments, fail
 from scratchnet import data, metrics, nn, optim
 from scratchnet.models import CNN, ShallowCNN
 
@@ -39,8 +40,10 @@ WANTED = {
 def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=MODELS, default="cnn")
-    parser.add_argument("--data", choices=DATA, default="digits")
+    parser.add_argument("--data", choices=[*DATA, "folder"], default="digits")
     parser.add_argument("--data-root", type=Path, help="folder that holds the data set (default: the cache folder)")
+    parser.add_argument("--image-size", type=int, default=32, help="with --data folder: what images are resized to")
+    parser.add_argument("--corrupt", choices=["refuse", "skip"], default="refuse", help="unreadable image files")
     parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate at the start")
@@ -52,17 +55,29 @@ def parse_arguments(argv=None):
     args.out = args.out or Path("runs") / f"{args.data}-{args.model}-{args.seed}"
     if min(args.epochs, args.batch_size, args.save_every, args.keep) < 1:
         parser.error("--epochs, --batch-size, --save-every and --keep must be at least 1")
+    if args.data == "folder" and args.data_root is None:
+        parser.error("--data folder needs --data-root")
     return args
 
 
 def load_data(args):
+    """Training data, test data, the names of the classes, and the files that were left out, with the reasons."""
+    if args.data == "folder":
+        options = {"size": (args.image_size, args.image_size), "on_error": "skip"}
+        train, test = (data.ImageFolder(args.data_root / part, **options) for part in ("train", "test"))
+        if train.classes != test.classes:
+            raise ValueError(f"{args.data_root}: train has the classes {train.classes}, test {test.classes}")
+        skipped = train.skipped + test.skipped
+        if skipped and args.corrupt == "refuse":
+            raise ValueError(f"{skipped[0][1]} ({len(skipped)} such files; --corrupt skip leaves them out)")
+        return train, test, train.classes, skipped
     make, options = DATA[args.data], {} if args.data == "digits" else {"root": args.data_root}
     if args.smoke and args.data == "digits":
         options["size"] = 512
     train, test = make(train=True, **options), make(train=False, **options)
     if args.smoke:
-        return data.Subset(train, range(512)), data.Subset(test, range(256)), train.classes
-    return train, test, train.classes
+        return data.Subset(train, range(512)), data.Subset(test, range(256)), train.classes, []
+    return train, test, train.classes, []
 
 
 def evaluate(model, loader):
@@ -82,7 +97,10 @@ def evaluate(model, loader):
 def main(argv=None):
     args = parse_arguments(argv)
     sn.manual_seed(args.seed)
-    train, test, classes = load_data(args)
+    try:
+        train, test, classes, skipped = load_data(args)
+    except (OSError, ValueError) as error:
+        fail(error, REFUSED)
     channels, size = train[0][0].shape[:2]
     settings = ("model", "data", "epochs", "batch_size", "lr", "schedule", "seed", "smoke")
     config = {name: getattr(args, name) for name in settings}
@@ -100,6 +118,8 @@ def main(argv=None):
 
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader, "means": means}
     with Run(args, config, parts) as run:
+        if skipped:
+            run.skipped(skipped)
         run.say(nn.summary(model, (1, channels, size, size)))
         while loader.epoch < args.epochs:
             model.train()
@@ -129,7 +149,7 @@ def main(argv=None):
     reporting.save_mistakes(args.out / "mistakes.png", test, logits, labels, classes)
     run.say(f"results in {args.out}")
 
-    wanted = 0.2 if args.smoke or args.epochs < DEFAULT_EPOCHS else WANTED[args.model, args.data]
+    wanted = 0.2 if args.smoke or args.epochs < DEFAULT_EPOCHS else WANTED.get((args.model, args.data), 0)
     assert test_accuracy >= wanted, f"test accuracy {test_accuracy:.2%} is below {wanted:.2%}"
     return test_accuracy
 

@@ -72,8 +72,43 @@ def test_shallow_model_trains(tmp_path):
     assert "54,410" in result.stdout
 
 
+def test_a_folder_of_images_with_a_corrupt_file(tmp_path):
+    for i in range(24):
+        path = tmp_path / "data" / ("train" if i < 16 else "test") / ("dark", "light")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 20), 40 + 150 * (i % 2) + i, np.uint8)).save(path)
+    bad = tmp_path / "data" / "train" / "dark" / "bad.png"
+    bad.write_bytes(b"no image")
+    arguments = ["--data", "folder", "--data-root", tmp_path / "data", "--image-size", 28, "--epochs", 1, "--quiet"]
+    arguments += ["--out", tmp_path / "run"]
+    refused = run("train_cnn.py", *arguments)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {bad}: not a readable image")
+    assert refused.stderr.endswith("(1 such files; --corrupt skip leaves them out)\n")
+    result = run("train_cnn.py", *arguments, "--corrupt", "skip")
+    assert result.returncode == 0 and result.stdout == ""
+    assert f"left out {bad}: " in result.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["count"], row["files"]) for row in rows if row.get("event") == "skipped"] == [(1, [str(bad)])]
+
+
+def test_data_that_is_not_there(tmp_path):
+    result = run("train_cnn.py", "--data", "folder", "--data-root", tmp_path, "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert result.stderr == f"error: {tmp_path / 'train'}: no such folder\n"
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--data", "svhn"], ["--epochs", "0"], ["--batch-size", "-1"], ["--bach-size", "8"], ["--lr", "x"]]
+    "arguments",
+    [
+        ["--data", "svhn"],
+        ["--data", "folder"],
+        ["--epochs", "0"],
+        ["--batch-size", "-1"],
+        ["--bach-size", "8"],
+        ["--lr", "x"],
+    ],
 )
 def test_unknown_options_are_refused(arguments):
     result = run("train_cnn.py", *arguments)
