@@ -54,6 +54,11 @@ def test_the_convolution_page_runs():
     assert "w_phases" in names
 
 
+def test_the_running_page_runs():
+    for code in blocks("docs/running.md"):
+        exec(compile(code, "docs/running.md", "exec"), {})
+
+
 def test_the_readme_runs_but_for_training_and_declaring(names):
     runnable = [code for code in blocks("README.md") if "MNIST" not in code and "..." not in code]
     assert len(runnable) == 2
