@@ -5,6 +5,7 @@
 
 from .reference import (
     adam_step_,
+    adam_steps_,
     avg_pool2d,
     avg_pool2d_input,
     batch_norm,
@@ -35,6 +36,7 @@ from .registry import explain, use
 
 __all__ = [
     "adam_step_",
+    "adam_steps_",
     "avg_pool2d",
     "avg_pool2d_input",
     "batch_norm",

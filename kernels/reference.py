@@ -16,7 +16,7 @@ from itertools import product
 import numpy as np
 
 from .geometry import Conv2dGeometry, Pool2dGeometry, integers, same_shapes
-from .registry import Array, Indices, kernel
+from .registry import Array, Arrays, Indices, kernel
 
 Size = tuple
 
@@ -368,6 +368,29 @@ def adam_step_(
 
 
 @kernel
+def adam_steps_(
+    params: Arrays,
+    grads: Arrays,
+    exp_avgs: Arrays,
+    exp_avg_sqs: Arrays,
+    *,
+    steps,
+    lr,
+    beta1,
+    beta2,
+    eps,
+    weight_decay,
+    decoupled,
+    epsilon_hat=False,
+):
+    """adam_step_ for each of several parameters, which must not overlap: `steps` are their step numbers."""
+    check_lists(params=params, grads=grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs, steps=steps)
+    options = dict(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+    for *arrays, step in zip(params, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
+        adam_step_(*arrays, step=step, decoupled=decoupled, epsilon_hat=epsilon_hat, **options)
+
+
+@kernel
 def rmsprop_step_(
     param: Array,
     grad: Array,
@@ -461,6 +484,14 @@ def check_step(param, **arrays):
     for name, array in {"param": param, **given}.items():
         if name != "grad" and not array.flags.writeable:
             raise ValueError(f"{name} is changed in place, but the array given is read-only")
+
+
+def check_lists(**lists):
+    """Raise unless the lists are equally long."""
+    lengths = {name: len(value) for name, value in lists.items()}
+    if len(set(lengths.values())) > 1:
+        given = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"all lists must have one length, given {given}")
 
 
 def need_state(name, array, reason):

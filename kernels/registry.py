@@ -43,6 +43,12 @@ class Array:
     dtypes = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+class Arrays:
+    """Annotation: a list of arrays of the call's one floating dtype."""
+
+    dtypes = Array.dtypes
+
+
 class Indices:
     """Annotation: an int64 array."""
 
@@ -150,12 +156,13 @@ class Kernel:
             value = args[position] if position < len(args) else options.get(name, _ABSENT)
             if value is _ABSENT or (value is None and optional):
                 continue  # Python's own TypeError names what is absent
-            devices[name] = _device(self.name, name, value)
-            if value.dtype not in kind.dtypes:
-                wanted = " or ".join(map(str, kind.dtypes))
-                raise TypeError(f"{self.name}: {name} must be {wanted}, given {value.dtype}")
-            if kind is Array:
-                dtypes[name] = value.dtype
+            for label, array in _members(name, value) if kind is Arrays else ((name, value),):
+                devices[label] = _device(self.name, label, array)
+                if array.dtype not in kind.dtypes:
+                    wanted = " or ".join(map(str, kind.dtypes))
+                    raise TypeError(f"{self.name}: {label} must be {wanted}, given {array.dtype}")
+                if kind is not Indices:
+                    dtypes[label] = array.dtype
         for what, found in (("dtype", dtypes), ("device", devices)):
             if len(set(found.values())) > 1:
                 given = ", ".join(f"{name} {value}" for name, value in found.items())
@@ -251,10 +258,16 @@ def _device(kernel, name, value):
     raise TypeError(f"{kernel}: {name} must be a NumPy or CuPy array, given {type(value).__name__}")
 
 
+def _members(name, arrays):
+    """(label, array) of one array of each type and dtype in a list: checks of the others would say the same."""
+    kinds = {(type(array), getattr(array, "dtype", None)): i for i, array in enumerate(arrays)}
+    return [(f"{name}[{i}]", arrays[i]) for i in kinds.values()]
+
+
 def _array_kind(annotation):
-    """(Array or Indices or None, whether None may be given) of a parameter's annotation."""
+    """(Array, Arrays or Indices or None, whether None may be given) of a parameter's annotation."""
     options = getattr(annotation, "__args__", (annotation,))
-    return next((k for k in (Array, Indices) if k in options), None), type(None) in options
+    return next((k for k in (Array, Arrays, Indices) if k in options), None), type(None) in options
 
 
 def _shape_of(signature):

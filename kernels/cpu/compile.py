@@ -35,15 +35,30 @@ def inlined(function):
     return numba.njit(function, error_model="numpy", nogil=True, forceinline=True)
 
 
-def parallel(function):
-    """An entry point: it may use prange and is cached on disk. No fast-math flags: NaN and order of sums count."""
+def _elements(*args):
+    return sum(a.size for a in args if isinstance(a, np.ndarray))
+
+
+def parallel(function, work=_elements):
+    """An entry point: it may use prange and is cached on disk. No fast-math flags: NaN and order of sums count.
+
+    `work` estimates from the arguments how many elements a call handles.
+    """
     with _cache_folder() as cache:
         compiled = numba.njit(function, parallel=True, error_model="numpy", nogil=True, cache=cache)
 
     @functools.wraps(function)
     def enter(*args):
-        with _one_at_a_time(), _own_thread_if_small(args):
-            return compiled(*args)
+        threads = numba.get_num_threads()
+        alone = threads > 1 and work(*args) <= _SMALL
+        if alone:  # results do not depend on it
+            numba.set_num_threads(1)
+        try:
+            with _turns():
+                return compiled(*args)
+        finally:
+            if alone:
+                numba.set_num_threads(threads)
 
     enter.compiled = compiled
     return enter
@@ -51,32 +66,12 @@ def parallel(function):
 
 _SMALL = 1 << 12  # elements; where the cores are busy, a second thread makes so little work wait for milliseconds
 
-
-@contextlib.contextmanager
-def _own_thread_if_small(args):
-    """Let small work run on the calling thread alone. Results do not depend on it."""
-    threads = numba.get_num_threads()
-    if threads == 1 or sum(a.size for a in args if isinstance(a, np.ndarray)) > _SMALL:
-        yield
-        return
-    numba.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(threads)
+_turn, _together = threading.RLock(), contextlib.nullcontext()
 
 
-_turn = threading.RLock()
-
-
-@contextlib.contextmanager
-def _one_at_a_time():
+def _turns():
     """Let threads in together only once the threading layer is known to bear it."""
-    if _layer() not in (None, "workqueue"):
-        yield
-        return
-    with _turn:
-        yield
+    return _turn if _layer() in (None, "workqueue") else _together
 
 
 def _layer():

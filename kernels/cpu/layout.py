@@ -48,10 +48,23 @@ def update_flat(core, written, read, *scalars):
 
     Arrays in another order, or with gaps, are copied first; what is written is copied back.
     """
+    flat, copied = flattened(written, read)
+    core(*flat, *scalars)
+    copy_back(copied)
+
+
+def flattened(written, read):
+    """The arrays as 1-D arrays in the memory order of written[0], and (array, copy) where a written one was copied."""
+    arrays = (*written, *read)
+    if all(array.flags.carray for array in arrays):
+        return [array.reshape(-1) for array in arrays], []
     order = memory_order(written[0])
-    views = [array.transpose(order) for array in (*written, *read)]
+    views = [array.transpose(order) for array in arrays]
     dense = [plain(view) for view in views]
-    core(*(array.reshape(-1) for array in dense), *scalars)
-    for view, array in zip(views[: len(written)], dense, strict=False):
-        if array is not view:
-            view[...] = array
+    copied = [(view, array) for view, array in zip(views[: len(written)], dense, strict=False) if array is not view]
+    return [array.reshape(-1) for array in dense], copied
+
+
+def copy_back(copied):
+    for array, copy in copied:
+        array[...] = copy

@@ -10,7 +10,7 @@ from scratchnet.tensor import Tensor
 
 
 class Optimizer:
-    """Base class. A subclass passes its options as ``defaults``, defines ``_update`` and may define ``_check_options``.
+    """Base class. A subclass passes its options as ``defaults`` and defines ``_update`` (or ``_update_all``).
 
     ``param_groups`` is a list of dicts: ``"params"`` and the options that hold for them. ``state`` maps a parameter
     to its dict of arrays and counts.
@@ -97,17 +97,20 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        updates = [
-            (param, self._gradient(param, f"parameter {i} of group {g}"), group)
+        changes = [
+            [
+                (param, self._gradient(param, f"parameter {i} of group {g}"))
+                for i, param in enumerate(group["params"])
+                if param.grad is not None
+            ]
             for g, group in enumerate(self.param_groups)
-            for i, param in enumerate(group["params"])
-            if param.grad is not None
         ]
-        for param, grad, group in updates:
-            if group.get("maximize"):
-                grad = array_module(grad).asarray(-grad)  # NumPy's negative of a 0-d array is no array
-            self._update(param.data, grad, self.state.setdefault(param, {}), group)
-            param.version[0] += 1  # graphs that saved the old values must notice
+        for group, pairs in zip(self.param_groups, changes, strict=True):
+            if group.get("maximize"):  # NumPy's negative of a 0-d array is no array
+                pairs = [(param, array_module(grad).asarray(-grad)) for param, grad in pairs]
+            self._update_all([(param.data, grad, self.state.setdefault(param, {})) for param, grad in pairs], group)
+            for param, _ in pairs:
+                param.version[0] += 1  # graphs that saved the old values must notice
         return loss
 
     def _gradient(self, param: Tensor, where: str):
@@ -124,6 +127,11 @@ class Optimizer:
 
     def _check_options(self, group: dict) -> None:
         """Raise where an option of a parameter group has no meaning."""
+
+    def _update_all(self, updates: list[tuple], group: dict) -> None:
+        """Take one step on the arrays of a group in place, given as (parameter, gradient, state)."""
+        for param, grad, state in updates:
+            self._update(param, grad, state, group)
 
     def _update(self, param, grad, state: dict, group: dict) -> None:
         """Take one step on the array ``param`` and its ``state``, in place."""

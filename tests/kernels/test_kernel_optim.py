@@ -1,6 +1,7 @@
 """Optimiser steps: PyTorch's trajectories, Keras's variants, compiled against reference, and in-place manners."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import kernel_cases as cases
@@ -103,6 +104,67 @@ def test_equals_the_reference_in_any_memory_order(step, shape, dtype, orders, se
     for a, b in zip(compiled, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=16 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
     np.testing.assert_array_equal(compiled[1], values[1])
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.sampled_from([(), (0,), (3,), (5000,), (4, 3, 2, 5), (70, 90)]), max_size=6),
+    cases.dtypes,
+    st.lists(st.integers(0, 3), min_size=24, max_size=24),
+    st.lists(st.integers(1, 5), min_size=6, max_size=6),
+    st.booleans(),
+    cases.seeds,
+)
+def test_adam_of_many_parameters_is_adam_of_each(shapes, dtype, orders, steps, decoupled, seed):
+    rng = np.random.default_rng(seed)
+    values = [[np.array(np.abs(rng.normal(size=shape)), dtype) for shape in shapes] for _ in range(4)]
+    options = ADAM | dict(weight_decay=0.1, decoupled=decoupled)
+
+    def arrays():
+        order = iter(orders)
+        return [[in_memory_order(value[...], next(order)) for value in column] for column in values]
+
+    together, alone, expected = arrays(), arrays(), arrays()
+    kernels.adam_steps_(*together, steps=steps[: len(shapes)], **options)
+    for *one, step in zip(*alone, steps, strict=False):
+        kernels.adam_step_(*one, step=step, **options)
+    cases.reference(kernels.adam_steps_, *expected, steps=steps[: len(shapes)], **options)
+    tolerance = {"rtol": 16 * np.finfo(dtype).eps, "atol": 4 * np.finfo(dtype).eps}
+    for a, b, c in zip(*map(chain.from_iterable, (together, alone, expected)), strict=True):
+        assert cases.same_bits(a, b)
+        np.testing.assert_allclose(a, c, **tolerance)
+    for grad, before in zip(together[1], values[1], strict=True):
+        np.testing.assert_array_equal(grad, before)
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 7])
+def test_adam_does_not_depend_on_how_work_is_cut(monkeypatch, tasks):
+    rng = np.random.default_rng(0)
+    arrays = [[np.abs(rng.normal(size=size)).astype("float32") for size in (9000, 1, 70_000, 33)] for _ in range(4)]
+    expected = [[a.copy() for a in column] for column in arrays]
+    for *one, step in zip(*expected, (1, 2, 3, 4), strict=True):
+        kernels.adam_step_(*one, step=step, **ADAM)
+    monkeypatch.setattr("kernels.cpu.optim.tasks_for", lambda items: tasks)
+    kernels.adam_steps_(*arrays, steps=[1, 2, 3, 4], **ADAM)
+    assert all(map(cases.same_bits, chain(*arrays), chain(*expected)))
+
+
+@IMPLEMENTATIONS
+def test_bad_lists_are_refused(implementation):
+    ones = [np.ones(3) for _ in range(4)]
+    lists = [[a] for a in ones]
+    with kernels.use(implementation):
+        with pytest.raises(ValueError, match="all lists must have one length, given params 1, grads 1, exp_avgs 0"):
+            kernels.adam_steps_(lists[0], lists[1], [], lists[3], steps=[1], **ADAM)
+        with pytest.raises(
+            TypeError, match=r"all arrays must share one dtype, given params\[0\] float64, grads\[0\] float32"
+        ):
+            kernels.adam_steps_(lists[0], [np.ones(3, "float32")], lists[2], lists[3], steps=[1], **ADAM)
+        with pytest.raises(TypeError, match=r"grads\[1\] must be a NumPy or CuPy array, given list"):
+            kernels.adam_steps_(ones[:2], [ones[2], [1, 2, 3]], ones[:2], ones[:2], steps=[1, 1], **ADAM)
+        with pytest.raises(ValueError, match=r"grad must have the shape of param, \(3,\), given \(2,\)"):
+            kernels.adam_steps_(lists[0], [np.ones(2)], lists[2], lists[3], steps=[1], **ADAM)
+    assert ones[0].tolist() == [1, 1, 1]
 
 
 def in_memory_order(value, order):
