@@ -15,17 +15,7 @@ from numba import prange
 from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import parallel, portion, serial, tasks_for
-from .depthwise_tile import (
-    PIXELS,
-    UNROLLED,
-    at,
-    correlate_adjacent3,
-    correlate_any1,
-    correlate_any3,
-    multiply_adjacent3,
-    multiply_any1,
-    multiply_any3,
-)
+from .depthwise_tile import PIXELS, UNROLLED, at, correlate, multiply
 from .layout import channels_first, channels_last, plain
 from .memory import empty
 from .simd import lanes
@@ -168,25 +158,13 @@ def _correlate_row(source, n, m, weight, rows, columns, target, first, extent, s
     start = (n * height + rows[0] + rows[1] * top + m * rows[3]) * width
     row_step, target_step, factors = rows[1] * width * channels, stride * channels, at(weight, top * taps * channels)
     low, high = _interior(columns, width, extent)
-    dtype = source.dtype
     for x in range(0, extent, PIXELS):
         column, to = left + x * step, at(target, first + x * target_step)
         window, edge = at(source, (start + column) * channels), x < low or x + PIXELS > high
-        if taps == 3 and step == 1 and tap_step == 1:
-            correlate_adjacent3(
-                dtype, to, target_step, extent - x, window, row_step, column, width, 1, 1, factors, bottom - top, taps,
-                channels, edge,
-            )  # fmt: skip
-        elif taps == 3:
-            correlate_any3(
-                dtype, to, target_step, extent - x, window, row_step, column, width, step, tap_step, factors,
-                bottom - top, taps, channels, edge,
-            )  # fmt: skip
-        else:
-            correlate_any1(
-                dtype, to, target_step, extent - x, window, row_step, column, width, step, tap_step, factors,
-                bottom - top, taps, channels, edge,
-            )  # fmt: skip
+        correlate(
+            step == 1 and tap_step == 1, taps, source.dtype, to, target_step, extent - x, window, row_step, column,
+            width, step, tap_step, factors, bottom - top, taps, channels, edge,
+        )  # fmt: skip
 
 
 @parallel
@@ -206,23 +184,13 @@ def _add_row(source, grad, row, rows, columns, partial):
     top, bottom = _inside(rows, m, height)
     window = at(source, ((n * height + rows[0] + rows[1] * top + m * rows[3]) * width + left) * channels)
     factors, sums = at(grad, row * grad.shape[2] * channels), at(partial, top * partial[0].size)
-    row_step, count, dtype = rows[1] * width * channels, grad.shape[2], source.dtype
+    row_step, count = rows[1] * width * channels, grad.shape[2]
     low, high = _interior(columns, width, count)
     high -= (high - low) % UNROLLED
-    if taps == 3 and step == 1 and tap_step == 1:
-        multiply_adjacent3(
-            dtype, sums, window, row_step, left, width, 1, 1, factors, bottom - top, taps, channels, count, low, high
-        )
-    elif taps == 3:
-        multiply_any3(
-            dtype, sums, window, row_step, left, width, step, tap_step, factors, bottom - top, taps, channels, count,
-            low, high,
-        )  # fmt: skip
-    else:
-        multiply_any1(
-            dtype, sums, window, row_step, left, width, step, tap_step, factors, bottom - top, taps, channels, count,
-            low, high,
-        )  # fmt: skip
+    multiply(
+        step == 1 and tap_step == 1, taps, source.dtype, sums, window, row_step, left, width, step, tap_step, factors,
+        bottom - top, taps, channels, count, low, high,
+    )  # fmt: skip
 
 
 @serial

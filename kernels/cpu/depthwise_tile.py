@@ -1,10 +1,10 @@
 """SIMD tiles of depthwise convolution: vectors of channels, and several vectors of sums in registers.
 
 `correlate` sums over taps, for PIXELS neighbouring output pixels; `multiply` over the pixels of a row, for each tap.
-Both come in three makes. `_adjacent3` is for kernels of three columns whose pixels as well as taps are neighbours: one
-load of a source pixel then serves up to three multiplications. `_any3` is for other kernels of three columns, and
-`_any1` takes the columns of any kernel one at a time. Beyond the left and right edge zeros are read, by selecting an
-address, not by a branch. Above and below, the caller cuts the kernel.
+The columns of a kernel are taken three at a time, what is left one at a time. Where pixels as well as taps are
+neighbours (`adjacent`), one load of a source pixel serves up to three multiplications. For kernels of three columns,
+the most frequent ones, there are tiles without the loop over columns (`adjacent3`, `any3`). Beyond the left and right
+edge zeros are read, by selecting an address, not by a branch. Above and below, the caller cuts the kernel.
 
 What looks roundabout in the address arithmetic keeps LLVM from a bad habit: of several affine addresses in a loop it
 makes induction variables, one each, runs out of registers, and the loop takes three times as long. So a loop moves one
@@ -22,6 +22,7 @@ from .simd import _Emitter as Emitter
 from .simd import _index
 
 PIXELS = 8
+_BLOCKS = (3, 1)  # columns of a kernel that are taken at once
 UNROLLED = 4  # pixels that `multiply` takes at once, in two sums a tap: additions to one sum wait for each other
 
 
@@ -105,13 +106,23 @@ def _loop(builder, end, step=1, start=0):
     return cgutils.for_range_slice(builder, start, end, _index(step), _index)
 
 
+def _blocks(builder, columns):
+    """Loops over the columns of a kernel in blocks: yields (columns of a block, the first of them) inside of each."""
+    start = _index(0)
+    for taps in _BLOCKS:
+        end = builder.sub(columns, builder.srem(columns, _index(taps)))
+        with _loop(builder, end, taps, start) as (j, _):
+            yield taps, j
+        start = end
+
+
 def _vector_start(emit, v, channels):
     """The first channel of the vector at v: the last vector overlaps the one before, if channels do not fill it."""
     last = emit.builder.sub(channels, _index(emit.lanes))
     return emit.builder.select(emit.builder.icmp_signed("<", v, last), v, last)
 
 
-def _make_correlate(taps, adjacent):
+def _make_correlate(adjacent, three):
     @intrinsic
     def correlate(
         typing_context, dtype, target, target_step, count, source, row_step, column, width, pixel_step, tap_step,
@@ -133,15 +144,18 @@ def _make_correlate(taps, adjacent):
             emit = Emitter(context, builder, signature, args)
             _, target, target_step, count, source, row_step, column, width, pixel_step, tap_step, weight, *rest = args
             rows, columns, channels, edge = rest
+            pixel_step, tap_step = (_index(1), _index(1)) if adjacent else (pixel_step, tap_step)
             target, source, weight = _pointers(emit, target, source, weight)
-            windows = _Windows(emit, PIXELS, taps, adjacent, pixel_step, tap_step, channels, width)
+            windows = {
+                taps: _Windows(emit, PIXELS, taps, adjacent, pixel_step, tap_step, channels, width) for taps in _BLOCKS
+            }
             to_offsets = [builder.mul(_index(i), target_step) for i in range(PIXELS)]
-            weight_offsets = [builder.mul(_index(j), channels) for j in range(taps)]
+            weight_offsets = [builder.mul(_index(j), channels) for j in range(max(_BLOCKS))]
             weight_row, tap_offset = builder.mul(columns, channels), builder.mul(tap_step, channels)
 
-            def add_taps(sums, at, weights, inside):
-                factors = [emit.load(weights, offset, emit.lanes) for offset in weight_offsets]
-                for vector, uses in windows.load(at, inside):
+            def add_taps(taps, sums, at, weights, inside):
+                factors = [emit.load(weights, offset, emit.lanes) for offset in weight_offsets[:taps]]
+                for vector, uses in windows[taps].load(at, inside):
                     for i, j in uses:
                         sums[i] = emit.multiply_add(vector, factors[j], sums[i])
 
@@ -149,14 +163,14 @@ def _make_correlate(taps, adjacent):
                 sums = _Variables(builder, [_zero(emit)] * PIXELS)
                 row = _Variables(builder, [builder.gep(source, [c]), builder.gep(weight, [c])])
                 with _loop(builder, rows):
-                    if taps > 1:
-                        add_taps(sums, row[0], row[1], inside)
+                    if three:
+                        add_taps(3, sums, row[0], row[1], inside)
                     else:
                         tap = _Variables(builder, [row[0], row[1]])
-                        with _loop(builder, columns) as (j, _):
+                        for taps, j in _blocks(builder, columns):
                             first = builder.add(column, builder.mul(j, tap_step))
-                            add_taps(sums, tap[0], tap[1], windows.inside(first) if edge else None)
-                            tap.move(tap_offset, channels)
+                            add_taps(taps, sums, tap[0], tap[1], windows[taps].inside(first) if edge else None)
+                            tap.move(*(builder.mul(_index(taps), step) for step in (tap_offset, channels)))
                     row.move(row_step, weight_row)
                 to = builder.gep(target, [c])
                 for i in range(PIXELS):
@@ -166,27 +180,17 @@ def _make_correlate(taps, adjacent):
             with builder.if_else(edge) as branches:
                 for branch, is_edge in zip(branches, (True, False), strict=True):
                     with branch:
-                        inside = windows.inside(column) if is_edge else None
+                        inside = windows[3].inside(column) if is_edge else None
                         with _loop(builder, channels, emit.lanes) as (v, _):
                             emit_vector(_vector_start(emit, v, channels), is_edge, inside)
             return context.get_dummy_value()
 
         return signature, codegen
 
-    @serial
-    def enter(
-        dtype, target, target_step, count, source, row_step, column, width, pixel_step, tap_step, weight, rows, columns,
-        channels, edge,
-    ):  # fmt: skip
-        correlate(
-            dtype, target, target_step, count, source, row_step, column, width, pixel_step, tap_step, weight, rows,
-            columns, channels, edge,
-        )  # fmt: skip
-
-    return enter
+    return _function(correlate, f"correlate_{adjacent}_{three}")
 
 
-def _make_multiply(taps, adjacent):
+def _make_multiply(adjacent, three):
     @intrinsic
     def multiply(
         typing_context, dtype, target, source, row_step, column, width, pixel_step, tap_step, grad, rows, columns,
@@ -209,12 +213,14 @@ def _make_multiply(taps, adjacent):
             emit = Emitter(context, builder, signature, args)
             _, target, source, row_step, column, width, pixel_step, tap_step, grad, *sizes, begin, end = args
             rows, columns, channels, count = sizes
+            pixel_step, tap_step = (_index(1), _index(1)) if adjacent else (pixel_step, tap_step)
             target, source, grad = _pointers(emit, target, source, grad)
-            one, many = (
-                _Windows(emit, pixels, taps, adjacent, pixel_step, tap_step, channels, width)
+            windows = {
+                (pixels, taps): _Windows(emit, pixels, taps, adjacent, pixel_step, tap_step, channels, width)
                 for pixels in (1, UNROLLED)
-            )
-            parts = ((one, 1, _index(0), begin), (many, UNROLLED, begin, end), (one, 1, end, count))
+                for taps in _BLOCKS
+            }
+            parts = ((1, _index(0), begin), (UNROLLED, begin, end), (1, end, count))
             tap_offset = builder.mul(tap_step, channels)
             steps = {
                 pixels: [builder.mul(_index(pixels), size) for size in (builder.mul(pixel_step, channels), channels)]
@@ -223,21 +229,22 @@ def _make_multiply(taps, adjacent):
             grad_offsets = [builder.mul(_index(i), channels) for i in range(UNROLLED)]
             rounded = builder.add(channels, _index(emit.lanes - 1))
             padded = builder.sub(rounded, builder.srem(rounded, _index(emit.lanes)))
-            to_offsets = [builder.mul(_index(j), padded) for j in range(taps)]
+            to_offsets = [builder.mul(_index(j), padded) for j in range(max(_BLOCKS))]
 
-            def add_pixels(to, at, factors, column):
+            def add_pixels(taps, to, at, factors, column):
                 sums = _Variables(builder, [_zero(emit)] * (2 * taps))
                 along = _Variables(builder, [at, factors])
-                for windows, pixels, start, stop in parts:
+                for pixels, start, stop in parts:
+                    met = windows[pixels, taps]
                     with _loop(builder, stop, pixels, start) as (x, _):
-                        here = windows.inside(builder.add(column, builder.mul(x, pixel_step))) if pixels == 1 else None
+                        here = met.inside(builder.add(column, builder.mul(x, pixel_step))) if pixels == 1 else None
                         multipliers = [emit.load(along[1], grad_offsets[i], emit.lanes) for i in range(pixels)]
-                        for vector, uses in windows.load(along[0], here):
+                        for vector, uses in met.load(along[0], here):
                             for i, j in uses:
                                 k = i % 2 * taps + j
                                 sums[k] = emit.multiply_add(vector, multipliers[i], sums[k])
                         along.move(*steps[pixels])
-                for j, offset in enumerate(to_offsets):
+                for j, offset in enumerate(to_offsets[:taps]):
                     total = builder.fadd(sums[j], sums[taps + j])
                     emit.store(builder.fadd(emit.load(to, offset, emit.lanes), total), to, offset)
 
@@ -246,34 +253,59 @@ def _make_multiply(taps, adjacent):
                 factors = builder.gep(grad, [c])
                 row = _Variables(builder, [builder.gep(target, [v]), builder.gep(source, [c])])
                 with _loop(builder, rows):
-                    if taps > 1:
-                        add_pixels(row[0], row[1], factors, column)
+                    if three:
+                        add_pixels(3, row[0], row[1], factors, column)
                     else:
                         tap = _Variables(builder, [row[0], row[1]])
-                        with _loop(builder, columns) as (j, _):
-                            add_pixels(tap[0], tap[1], factors, builder.add(column, builder.mul(j, tap_step)))
-                            tap.move(padded, tap_offset)
+                        for taps, j in _blocks(builder, columns):
+                            add_pixels(taps, tap[0], tap[1], factors, builder.add(column, builder.mul(j, tap_step)))
+                            tap.move(*(builder.mul(_index(taps), step) for step in (padded, tap_offset)))
                     row.move(builder.mul(columns, padded), row_step)
             return context.get_dummy_value()
 
         return signature, codegen
 
-    @serial
-    def enter(
-        dtype, target, source, row_step, column, width, pixel_step, tap_step, grad, rows, columns, channels, count,
-        begin, end,
-    ):  # fmt: skip
-        multiply(
-            dtype, target, source, row_step, column, width, pixel_step, tap_step, grad, rows, columns, channels, count,
-            begin, end,
-        )  # fmt: skip
-
-    return enter
+    return _function(multiply, f"multiply_{adjacent}_{three}")
 
 
-correlate_adjacent3, correlate_any3, correlate_any1 = (
-    _make_correlate(taps, adjacent) for taps, adjacent in ((3, True), (3, False), (1, False))
-)
-multiply_adjacent3, multiply_any3, multiply_any1 = (
-    _make_multiply(taps, adjacent) for taps, adjacent in ((3, True), (3, False), (1, False))
-)
+def _function(tile, name):
+    """The tile as a function of this name that is not inlined (the tile sees to that)."""
+
+    def function(*args):
+        tile(*args)
+
+    function.__qualname__ = name
+    return serial(function)
+
+
+_MAKES = (True, True), (False, True), (True, False), (False, False)
+_correlate_adjacent3, _correlate_any3, _correlate_adjacent, _correlate_any = (_make_correlate(*m) for m in _MAKES)
+_multiply_adjacent3, _multiply_any3, _multiply_adjacent, _multiply_any = (_make_multiply(*m) for m in _MAKES)
+
+
+@serial
+def correlate(adjacent, columns, *args):
+    """The fastest tile for kernels of so many columns; args are those of the tile in _make_correlate."""
+    if columns == 3:
+        if adjacent:
+            _correlate_adjacent3(*args)
+        else:
+            _correlate_any3(*args)
+    elif adjacent:
+        _correlate_adjacent(*args)
+    else:
+        _correlate_any(*args)
+
+
+@serial
+def multiply(adjacent, columns, *args):
+    """The same for the weight gradient; args are those of the tile in _make_multiply."""
+    if columns == 3:
+        if adjacent:
+            _multiply_adjacent3(*args)
+        else:
+            _multiply_any3(*args)
+    elif adjacent:
+        _multiply_adjacent(*args)
+    else:
+        _multiply_any(*args)
