@@ -1,5 +1,8 @@
 """A folder of checkpoints keeps the last few and the best, and offers what is whole."""
 
+import itertools
+import os
+
 import numpy as np
 import pytest
 
@@ -44,6 +47,45 @@ def test_without_scores_the_weights_are_the_last(tmp_path):
             folder.save(step, model=filled(step), randoms=np.random.default_rng(0))
     assert names(tmp_path) == ["model.safetensors", "step-00000001.safetensors", "step-00000002.safetensors"]
     assert sn.load_file(tmp_path / "model.safetensors")["bias"].tolist() == [2]
+
+
+class KilledError(BaseException):
+    pass
+
+
+SCORES = {1: 0.1, 2: 0.5, 3: 0.7, 4: 0.3}
+
+
+def go_on(path, die_at=0):
+    """Save what is left of four steps, killed before the n-th write, flush, renaming or deletion."""
+    events = itertools.count(1)
+
+    def killed(function):
+        def wrapper(*args):
+            if next(events) == die_at:
+                raise KilledError
+            return function(*args)
+
+        return wrapper
+
+    with CheckpointFolder(path, keep=2) as folder, pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "replace", "unlink"):
+            patch.setattr(os, name, killed(getattr(os, name)))
+        found = folder.load(model=filled(0))
+        for step in range(found.step + 1 if found else 1, 5):
+            folder.save(step, score=SCORES[step], model=filled(step))
+    return next(events) - 1
+
+
+def test_a_save_may_be_killed_at_any_point(tmp_path):
+    count = go_on(tmp_path / "whole")
+    assert count > 20
+    for event in range(1, count + 1):
+        with pytest.raises(KilledError):
+            go_on(tmp_path / str(event), die_at=event)
+        go_on(tmp_path / str(event))
+        for file in (tmp_path / "whole").iterdir():  # an older state may be left over, until the next is saved
+            assert (tmp_path / str(event) / file.name).read_bytes() == file.read_bytes(), (event, file.name)
 
 
 def test_an_empty_folder_has_nothing_to_load(tmp_path):

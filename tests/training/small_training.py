@@ -134,7 +134,8 @@ def main():
                 scheduler.step()
                 ema.update()
                 mean.update(loss.item(), len(y))
-                this.log(loss=loss.item(), mean=mean.value, lr=scheduler.get_last_lr()[0])
+                average = float(ema.averages[0].sum())
+                this.log(loss=loss.item(), mean=mean.value, average=average, lr=scheduler.get_last_lr()[0])
             score = -mean.value
             mean.reset()
             this.save(score=score)
