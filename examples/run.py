@@ -90,6 +90,8 @@ class Run:
         elif log.exists() or self.checkpoints.steps():
             raise FileExistsError(f"{self.folder} holds a run already: use --resume, or another --out")
         if found is None:  # nothing to go on from: a run that was killed before its first checkpoint begins again
+            if resuming:
+                print(f"{self.folder} has no checkpoint yet: beginning at step 1", file=sys.stderr, flush=True)
             log.unlink(missing_ok=True)
             certificate.unlink(missing_ok=True)
         else:

@@ -97,6 +97,13 @@ def test_a_damaged_state_is_refused_and_the_one_before_is_offered(train, resumes
     resumes(tmp_path, 6)
 
 
+def test_resuming_where_nothing_is_begins_and_says_so(train, whole, assert_equal, tmp_path):
+    result = train(tmp_path / "new", "--resume", "--quiet")
+    assert result.stderr == f"{tmp_path / 'new'} has no checkpoint yet: beginning at step 1\n"
+    assert_equal(tmp_path / "new", whole)
+    stopped(train(tmp_path / "other", "--resume", 5), REFUSED, "has no state of step 5; it has none")
+
+
 def test_a_damaged_log_is_refused(train, tmp_path):
     train(tmp_path, "--interrupt", 7)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
