@@ -22,12 +22,12 @@ Size = tuple
 
 
 @kernel
-def conv2d(input: Array, weight: Array, *, stride=1, padding=0, dilation=1, groups=1):
-    """Cross-correlation: output[n, k, i, j] = sum over c, h, w of weight[k, c, h, w] * input[n, c, i', j'].
+def conv2d(input: Array, weight: Array, bias: Array | None = None, *, stride=1, padding=0, dilation=1, groups=1):
+    """Cross-correlation: output[n, k, i, j] = bias[k] + sum over c, h, w of weight[k, c, h, w] * input[n, c, i', j'].
 
     i' = i * stride + h * dilation - padding, and zero outside of the input. input (N, C, H, W), weight
-    (K, C / groups, KH, KW), output (N, K, OH, OW); padding is an int, (h, w) or ((top, bottom), (left,
-    right)).
+    (K, C / groups, KH, KW), bias (K,), output (N, K, OH, OW); padding is an int, (h, w) or ((top, bottom),
+    (left, right)).
     """
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -36,7 +36,20 @@ def conv2d(input: Array, weight: Array, *, stride=1, padding=0, dilation=1, grou
     output = np.zeros((geometry.batch, *_grouped(geometry.out_channels, groups), *geometry.output_size), input.dtype)
     for tap, window in _windows(padded, geometry):
         output += _mix(taps[tap], window)
-    return output.reshape(geometry.full_output_size)
+    return add_bias(output.reshape(geometry.full_output_size), bias, geometry)
+
+
+def check_bias(bias, geometry):
+    """`bias` itself; raise ValueError unless it has one element for each output channel."""
+    same_shapes(**{"output channels (K,)": (geometry.out_channels,), "bias": bias.shape})
+    return bias
+
+
+def add_bias(output, bias, geometry):
+    """The output of a convolution, to which the bias is added in place if there is one."""
+    if bias is not None:
+        output += check_bias(bias, geometry)[:, None, None]
+    return output
 
 
 @kernel

@@ -25,8 +25,20 @@ from numba.core.registry import cpu_target
 target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
 
 
+_names = set()
+
+
 def serial(function):
-    """A function called from compiled code only."""
+    """A function called from compiled code only.
+
+    Raises:
+        ValueError: there is one of this name. Functions of one name and signature, loaded from the cache or compiled
+            now, are taken for one function by the linker, and the wrong one would run.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    if name in _names:
+        raise ValueError(f"there is a compiled function {name} already: give this one a name of its own")
+    _names.add(name)
     return numba.njit(function, error_model="numpy", nogil=True)
 
 
@@ -44,8 +56,13 @@ def parallel(function, work=_elements):
 
     `work` estimates from the arguments how many elements a call handles.
     """
+    return entry(function, work, parallel=True)
+
+
+def entry(function, work=_elements, parallel=False):
+    """An entry point that is cached on disk. It goes parallel by `fork`, if at all."""
     with _cache_folder() as cache:
-        compiled = numba.njit(function, parallel=True, error_model="numpy", nogil=True, cache=cache)
+        compiled = numba.njit(function, parallel=parallel, error_model="numpy", nogil=True, cache=cache)
 
     @functools.wraps(function)
     def enter(*args):

@@ -15,18 +15,20 @@ The order of every sum depends on shapes alone, so results do not depend on the 
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from .. import reference
 from ..geometry import Conv2dGeometry
-from .compile import parallel, portion, serial, tasks_for
-from .layout import channels_first, channels_last
+from .compile import entry, portion, serial, tasks_for
+from .fork import fork
+from .layout import channels_first, channels_last, flat
+from .memory import empty
 from .patches import Patches, following, gather, patches_of, position
-from .simd import VECTOR_BYTES, copy, panel_layout, product, tile_rows
+from .simd import VECTOR_BYTES, copy, panel_layout, product, tile_height, tile_rows
 
 _PATCHES_BYTES = 1 << 18  # a block of patches: well inside the second-level cache
 _GRADIENT_BLOCK = 96  # pixels of a block in the weight gradient: their grad_output stays in the first level
 _TILE_MULTIPLE = 24  # divisible by every tile's rows
+_PACKED_TOGETHER = 8  # channels whose weights are packed at a time, so that each line of memory is read once
 
 
 class Pixels(NamedTuple):
@@ -38,14 +40,15 @@ class Pixels(NamedTuple):
 
 
 @reference.conv2d.implementation("direct")
-def conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     n, k, height, width = geometry.full_output_size
-    output = np.empty((n, height, width, k), input.dtype)
-    matrix = _by_group(weight, groups).transpose(0, 3, 4, 2, 1)
-    _correlate(channels_last(input), matrix, _forward_taps(geometry), geometry.stride, output, (0, 0), (1, 1))
+    output = empty((n, height, width, k), input.dtype)
+    bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
+    taps = [_forward_taps(geometry, axis) for axis in (0, 1)]
+    _correlate(channels_last(input), _by_group(weight, groups), bias, taps, geometry.stride, output, (0, 0), (1, 1))
     return channels_first(output)
 
 
@@ -55,12 +58,15 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
         input_size, weight.shape, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     n, c, height, width = geometry.full_input_size
-    grad_input = np.empty((n, height, width, c), weight.dtype)
-    source, weight = channels_last(grad_output), _by_group(weight, groups)
-    for y, taps_y, offsets_y in _phases(geometry, 0):
-        for x, taps_x, offsets_x in _phases(geometry, 1):
-            matrix = weight[:, :, :, taps_y][..., taps_x].transpose(0, 3, 4, 1, 2)
-            _correlate(source, matrix, (offsets_y, offsets_x), (1, 1), grad_input, (y, x), geometry.stride)
+    grad_input = empty((n, height, width, c), weight.dtype)
+    source, turned, none = (
+        channels_last(grad_output),
+        _by_group(weight, groups).swapaxes(1, 2),
+        np.zeros(c, weight.dtype),
+    )
+    for y, taps_y in _phases(geometry, 0):
+        for x, taps_x in _phases(geometry, 1):
+            _correlate(source, turned, none, (taps_y, taps_x), (1, 1), grad_input, (y, x), geometry.stride)
     return channels_first(grad_input)
 
 
@@ -74,18 +80,19 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     if not input.size or not grad_output.size or not k:
         return np.zeros(geometry.full_weight_size, input.dtype)
     source, grad = channels_last(input), channels_last(grad_output)
-    patches = patches_of(*_forward_taps(geometry), geometry.stride, source.shape[3], c)
-    panels, vectors, panel_width = panel_layout(k, input.dtype)
+    (_, rows), (_, columns) = (_forward_taps(geometry, axis) for axis in (0, 1))
+    patches = patches_of(rows, columns, geometry.stride, source.shape[3], c)
+    panels, vectors, width = panel_layout(k, input.dtype)
     depth = kernel_width * c
     rows_at_once = 1 if depth >= _TILE_MULTIPLE else kernel_height
     padded = _round_up(rows_at_once * depth, tile_rows(vectors))
     chunk = _chunk_of_pixels(grad.size // grad.shape[3], groups * kernel_height * depth * k)
     chunks = -(-(grad.size // grad.shape[3]) // chunk)
-    partial = np.empty((chunks, groups, kernel_height // rows_at_once, padded, panels * panel_width), input.dtype)
+    partial = empty((chunks, groups, kernel_height // rows_at_once, padded, panels * width), input.dtype)
+    grad_weight = empty(geometry.full_weight_size, input.dtype)
     _weight_gradient(source, *patches, grad, rows_at_once, c, k, vectors, chunk, partial)
-    total = partial.sum(axis=0)[:, :, : rows_at_once * depth, :k]
-    total = total.reshape(groups, kernel_height, kernel_width, c, k).transpose(0, 4, 3, 1, 2)
-    return np.ascontiguousarray(total).reshape(geometry.full_weight_size)
+    _add_chunks(partial, rows_at_once, grad_weight, tasks_for(len(grad_weight)))
+    return grad_weight
 
 
 def _by_group(weight, groups):
@@ -103,12 +110,10 @@ def _chunk_of_pixels(pixels, weights):
     return _round_up(-(-pixels // chunks), _GRADIENT_BLOCK)
 
 
-def _forward_taps(geometry):
-    """For each axis, where the kernel's taps lie relative to output index * stride."""
-    return tuple(
-        np.arange(k) * d - before
-        for k, d, (before, _) in zip(geometry.kernel_size, geometry.dilation, geometry.padding, strict=True)
-    )
+def _forward_taps(geometry, axis):
+    """The taps of the kernel's axis, and where they lie relative to output index * stride."""
+    taps = np.arange(geometry.kernel_size[axis])
+    return taps, taps * geometry.dilation[axis] - geometry.padding[axis][0]
 
 
 def _phases(geometry, axis):
@@ -116,105 +121,208 @@ def _phases(geometry, axis):
     size, k, s = geometry.input_size[axis], geometry.kernel_size[axis], geometry.stride[axis]
     d, (before, _) = geometry.dilation[axis], geometry.padding[axis]
     for first in range(min(s, size)):
-        taps = [h for h in reversed(range(k)) if (first + before - h * d) % s == 0]
-        yield first, taps, np.array([(first + before - h * d) // s for h in taps], np.int64)
+        taps = np.array([h for h in reversed(range(k)) if (first + before - h * d) % s == 0], np.int64)
+        yield first, (taps, (first + before - taps * d) // s)
 
 
-def _correlate(source, matrix, taps, step, target, origin, stride):
-    """target[n, origin + stride * m] = matrix @ the patch at source[n, step * m + taps], for all m inside.
+def _correlate(source, weight, bias, taps, step, target, origin, stride):
+    """target[n, origin + stride * m] = bias + weight @ the patch at source[n, step * m + offsets], for all m inside.
 
-    source and target are channels-last, matrix is (groups, rows, columns, from, to), taps are two index arrays.
+    source and target are channels-last, weight is (groups, to, from, rows, columns), taps are for either axis the
+    indices of the weight's rows or columns that take part, and their offsets.
     """
-    groups, *_, channels_from, channels_to = matrix.shape
+    groups, channels_to, channels_from, *_ = weight.shape
+    (rows, offsets_y), (columns, offsets_x) = taps
     extent = tuple(-(-(size - first) // s) for size, first, s in zip(target.shape[1:3], origin, stride, strict=True))
-    if not matrix.size or not source.size:
-        target[:, origin[0] :: stride[0], origin[1] :: stride[1]] = 0
+    depth = len(rows) * len(columns) * channels_from
+    if not depth or not channels_to or not source.size:
+        target[:, origin[0] :: stride[0], origin[1] :: stride[1]] = bias
         return
     panels, vectors, width = panel_layout(channels_to, source.dtype)
-    matrix = matrix.reshape(groups, -1, channels_to)
-    depth = matrix.shape[1]
-    packed = np.zeros((groups, panels, depth, width), source.dtype)
-    for panel in range(panels):
-        columns = matrix[:, :, panel * width : (panel + 1) * width]
-        packed[:, panel, :, : columns.shape[2]] = columns
-    patches = patches_of(*taps, step, source.shape[3], channels_from)
+    packed = empty((groups, panels, depth, width), source.dtype)
+    _pack(*flat(weight), rows, columns, channels_to, packed, tasks_for(panels))
+    starts = np.zeros((groups, panels * width), source.dtype)
+    starts[:, :channels_to] = bias.reshape(groups, channels_to)
+    patches = patches_of(offsets_y, offsets_x, step, source.shape[3], channels_from)
     pixels = source.shape[0] * extent[0] * extent[1]
     block = max(1, _PATCHES_BYTES // (depth * source.itemsize) // _TILE_MULTIPLE) * _TILE_MULTIPLE
     block = min(block, _round_up(-(-pixels // tasks_for(pixels)), _TILE_MULTIPLE))  # no thread goes without
     tasks = tasks_for(-(-pixels // block))
-    _multiply_patches(source, *patches, packed, target, extent, origin, stride, channels_to, vectors, block, tasks)
+    scratch = empty((tasks, block * (depth + panels * width)), source.dtype)
+    is_source = len(rows) == len(columns) == 1 and extent == source.shape[1:3] and step == (1, 1)
+    is_source = is_source and offsets_y[0] == offsets_x[0] == 0
+    is_target = (extent, panels * width) == (target.shape[1:3], channels_to)
+    _multiply_patches(
+        source, *patches, packed, starts, target, extent, origin, stride, channels_to, vectors, block,
+        (is_source, is_target), scratch, tasks,
+    )  # fmt: skip
 
 
-@parallel
-def _multiply_patches(
-    source, rows, runs, length, step, packed, target, extent, origin, stride, channels, vectors, block, tasks
-):
-    for task in prange(tasks):  # an entry point takes no named tuples: parallel loops of Numba do not
-        patches, pixels = Patches(rows, runs, length, step), Pixels(extent, origin, stride)
-        _multiply_blocks(source, patches, packed, target, pixels, channels, vectors, block, tasks, task)
+@entry
+def _pack(weight, strides, rows, columns, channels, packed, tasks):
+    fork(_pack_panels, (weight, strides, rows, columns, channels, packed), tasks)
 
 
 @serial
-def _multiply_blocks(source, patches, packed, target, pixels, channels, vectors, block, tasks, task):
-    """Compute the task's share of the blocks: `block` pixels each, in the order (n, y, x)."""
+def _pack_panels(weight, strides, rows, columns, channels, packed, tasks, task):
+    """packed[group, panel, (row, column, from), to] of the task's panels: zeros where there is no such channel."""
     groups, panels, depth, width = packed.shape
-    flat_packed, flat_target = packed.reshape(packed.size), target.reshape(target.size)
-    scratch = np.empty(block * depth, source.dtype)
-    results = np.empty(block * panels * width, source.dtype)
+    channels_from = depth // (len(rows) * len(columns))
+    begin, end = portion(panels, tasks, task)
+    for group in range(groups):
+        for panel in range(begin, end):
+            for first in range(0, channels_from, _PACKED_TOGETHER):
+                last = min(first + _PACKED_TOGETHER, channels_from)
+                for j in range(width):
+                    k = panel * width + j
+                    for c in range(first, last):
+                        at, t = group * strides[0] + k * strides[1] + c * strides[2], c
+                        for row in rows:
+                            for column in columns:
+                                there = k < channels
+                                value = weight[at + row * strides[3] + column * strides[4]] if there else 0
+                                packed[group, panel, t, j] = value
+                                t += channels_from
+
+
+@entry
+def _multiply_patches(
+    source, rows, runs, length, step, packed, starts, target, extent, origin, stride, channels, vectors, block,
+    straight, scratch, tasks,
+):  # fmt: skip
+    patches, pixels = Patches(rows, runs, length, step), Pixels(extent, origin, stride)
+    fork(
+        _multiply_blocks,
+        (source, patches, packed, starts, target, pixels, channels, vectors, block, straight, scratch), tasks,
+    )  # fmt: skip
+
+
+@serial
+def _multiply_blocks(
+    source, patches, packed, starts, target, pixels, channels, vectors, block, straight, scratch, tasks, task
+):
+    """Compute the task's share of the blocks: `block` pixels each, in the order (n, y, x).
+
+    straight: whether patches can be read where they lie in the source, and results written where they go. What does
+    not fill a tile goes through scratch memory all the same.
+    """
     count = source.shape[0] * pixels.extent[0] * pixels.extent[1]
-    begin, end = portion(-(-count // block), tasks, task)
-    for first in range(begin * block, end * block, block):
+    begin, end = portion((count + block - 1) // block, tasks, task)
+    for first in range(begin * block, min(end * block, count), block):
         size = min(block, count - first)
-        for group in range(groups):
-            gather(scratch, depth, source, patches, group * (source.shape[3] // groups), pixels.extent, first, size)
-            weights = flat_packed[group * panels * depth * width :]
-            product(
-                vectors, scratch, depth, 1, weights, depth * width, width, depth, results, panels * width, size,
-                panels, False,
+        rest = size % tile_height(vectors)
+        for group in range(len(packed)):
+            _multiply(
+                source, patches, packed, starts, target, pixels, channels, vectors, straight, scratch[task], group,
+                first, size - rest,
             )  # fmt: skip
-            n, y, x = position(first, pixels.extent)
-            for p in range(size):
-                row = n * target.shape[1] + pixels.origin[0] + y * pixels.stride[0]
-                column = pixels.origin[1] + x * pixels.stride[1]
-                start = (row * target.shape[2] + column) * target.shape[3] + group * channels
-                copy(flat_target, start, results, p * panels * width, channels)
-                n, y, x = following(n, y, x, pixels.extent)
+            _multiply(
+                source, patches, packed, starts, target, pixels, channels, vectors, (False, False), scratch[task],
+                group, first + size - rest, rest,
+            )  # fmt: skip
 
 
-@parallel
+@serial
+def _multiply(
+    source, patches, packed, starts, target, pixels, channels, vectors, straight, scratch, group, first, size
+):
+    """`size` pixels from `first` on, of one group."""
+    if size == 0:
+        return
+    _, panels, depth, width = packed.shape
+    from_all, to_all, columns = source.shape[3], target.shape[3], panels * width
+    channel = group * (from_all // len(packed))
+    a, ai, c, ci = scratch, depth, scratch[scratch.size // (depth + columns) * depth :], columns
+    if straight[0]:
+        a, ai = source.reshape(source.size)[first * from_all + channel :], from_all
+    else:
+        gather(scratch, depth, source, patches, channel, pixels.extent, first, size)
+    if straight[1]:
+        c, ci = target.reshape(target.size)[first * to_all + group * channels :], to_all
+    product(
+        vectors, a, ai, 1, packed[group].reshape(columns * depth), depth * width, width, depth, starts[group], 0, c, ci,
+        size, panels,
+    )  # fmt: skip
+    if not straight[1]:
+        _put(c, columns, target, pixels, group * channels, channels, first, size)
+
+
+@serial
+def _put(results, columns, target, pixels, channel, channels, first, size):
+    """Copy rows of results to the pixels they belong to."""
+    flat = target.reshape(target.size)
+    n, y, x = position(first, pixels.extent)
+    for p in range(size):
+        row = n * target.shape[1] + pixels.origin[0] + y * pixels.stride[0]
+        column = pixels.origin[1] + x * pixels.stride[1]
+        copy(flat, (row * target.shape[2] + column) * target.shape[3] + channel, results, p * columns, channels)
+        n, y, x = following(n, y, x, pixels.extent)
+
+
+@entry
 def _weight_gradient(
     source, rows, runs, length, step, grad, rows_at_once, channels_from, channels_to, vectors, chunk, partial
 ):
     chunks, groups, row_tasks, _, _ = partial.shape
-    for task in prange(chunks * groups * row_tasks):
-        chunk_and_group, row_task = divmod(np.int64(task), row_tasks)
-        part, group = divmod(chunk_and_group, groups)
-        patches = Patches(rows[row_task * rows_at_once :][:rows_at_once], runs, length, step)
-        _weight_gradient_of_chunk(
-            source, patches, grad, group, channels_from, channels_to, vectors, part * chunk, chunk,
-            partial[part, group, row_task],
-        )  # fmt: skip
+    patches = Patches(rows, runs, length, step)
+    fork(
+        _weight_gradient_of_chunk,
+        (source, patches, grad, rows_at_once, channels_from, channels_to, vectors, chunk, partial),
+        chunks * groups * row_tasks,
+    )  # fmt: skip
 
 
 @serial
-def _weight_gradient_of_chunk(source, patches, grad, group, channels_from, channels_to, vectors, begin, chunk, partial):
-    """partial[row, k] = sum over the chunk's pixels of patch[row] * grad[k], `row` being (row, column, channel)."""
-    rows, columns = partial.shape
-    extent = grad.shape[1:3]
+def _weight_gradient_of_chunk(
+    source, patches, grad, rows_at_once, channels_from, channels_to, vectors, chunk, partial, tasks, task
+):
+    """partial[row, k] = sum over a chunk's pixels of patch[row] * grad[k], `row` being (row, column, channel)."""
+    _, groups, row_tasks, rows, columns = partial.shape
+    part, group_and_rows = divmod(task, groups * row_tasks)
+    group, row_task = divmod(group_and_rows, row_tasks)
+    patches = Patches(
+        patches.rows[row_task * rows_at_once :][:rows_at_once], patches.runs, patches.length, patches.step
+    )
+    extent, all_channels = grad.shape[1:3], grad.shape[3]
     width = vectors * VECTOR_BYTES // partial.itemsize
-    flat_grad, flat_partial = grad.reshape(grad.size), partial.reshape(partial.size)
+    total = partial[part, group, row_task].reshape(rows * columns)
+    total[:] = 0
+    flat_grad, straight = grad.reshape(grad.size), columns == channels_to
     scratch = np.zeros(_GRADIENT_BLOCK * rows, source.dtype)
-    packed = np.zeros(_GRADIENT_BLOCK * columns, source.dtype)
-    end = min(begin + chunk, grad.shape[0] * extent[0] * extent[1])
+    packed = np.zeros(1 if straight else _GRADIENT_BLOCK * columns, source.dtype)
+    begin, end = part * chunk, min((part + 1) * chunk, grad.shape[0] * extent[0] * extent[1])
     for first in range(begin, end, _GRADIENT_BLOCK):
         size = min(_GRADIENT_BLOCK, end - first)
         gather(scratch, rows, source, patches, group * channels_from, extent, first, size)
-        for p in range(size):
-            start = (first + p) * grad.shape[3] + group * channels_to
-            for k in range(0, channels_to, width):
-                at = (k // width * _GRADIENT_BLOCK + p) * width
-                copy(packed, at, flat_grad, start + k, min(width, channels_to - k))
+        start = first * all_channels + group * channels_to
+        b, bt = flat_grad[start:], all_channels
+        if not straight:
+            for p in range(size):
+                copy(packed, p * columns, flat_grad, start + p * all_channels, channels_to)
+            b, bt = packed, columns
         product(
-            vectors, scratch, 1, rows, packed, _GRADIENT_BLOCK * width, width, size, flat_partial, columns, rows,
-            columns // width, first > begin,
+            vectors, scratch, 1, rows, b, width, bt, size, total, columns, total, columns, rows, columns // width
         )  # fmt: skip
+
+
+@entry
+def _add_chunks(partial, rows_at_once, weight, tasks):
+    fork(_add_chunks_of_channels, (partial, rows_at_once, weight), tasks)
+
+
+@serial
+def _add_chunks_of_channels(partial, rows_at_once, weight, tasks, task):
+    """weight[k, c, row, column] = sum over chunks of partial[chunk, group, row, (row, column, c), k]."""
+    chunks, groups, _, _, _ = partial.shape
+    outputs, channels, height, width = weight.shape
+    begin, end = portion(outputs, tasks, task)
+    for k in range(begin, end):
+        group, column = divmod(k, outputs // groups)
+        for c in range(channels):
+            for h in range(height):
+                for w in range(width):
+                    row = ((h % rows_at_once) * width + w) * channels + c
+                    value = partial[0, group, h // rows_at_once, row, column]
+                    for chunk in range(1, chunks):
+                        value += partial[chunk, group, h // rows_at_once, row, column]
+                    weight[k, c, h, w] = value

@@ -29,7 +29,7 @@ def _is_depthwise(size, groups):
     return "it wants as many groups as input channels, and more than one"
 
 
-def _supports_conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
+def _supports_conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     return _is_depthwise(input.shape, groups)
 
 
@@ -42,7 +42,7 @@ def _supports_conv2d_weight(input, weight_size, grad_output, *, stride=1, paddin
 
 
 @reference.conv2d.implementation("depthwise", supports=_supports_conv2d)
-def conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -50,7 +50,7 @@ def conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
     source, factors = _vectors(_per_output(channels_last(input), k)), _vectors(weight.transpose(1, 2, 3, 0)[0])
     output = empty((n, *extent, factors.shape[2]), input.dtype)
     _correlate(source, factors, _windows(geometry), output, (0, 0), (1, 1))
-    return channels_first(_without_padding(output, k))
+    return reference.add_bias(channels_first(_without_padding(output, k)), bias, geometry)
 
 
 @reference.conv2d_input.implementation("depthwise", supports=_supports_conv2d_input)

@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compile import serial
-from .simd import _Emitter as Emitter
+from .simd import Emitter
 from .simd import _index
 
 PIXELS = 8

@@ -43,6 +43,15 @@ def elementwise(core, *inputs, **scalars):
     return output.transpose(back)
 
 
+def flat(view):
+    """The memory of a view without gaps, and the view's strides in elements: one type for all transposed weights."""
+    order = np.argsort([-stride for stride in view.strides], kind="stable")
+    memory = np.ascontiguousarray(view.transpose(order))
+    strides = np.empty(view.ndim, np.int64)
+    strides[order] = np.array(memory.strides) // memory.itemsize
+    return plain(memory).reshape(-1), strides
+
+
 def update_flat(core, written, read, *scalars):
     """Call core(*written, *read, *scalars) with 1-D arrays, all in the memory order of written[0].
 

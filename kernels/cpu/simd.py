@@ -33,6 +33,9 @@ def tile_rows(vectors):
     return min(_MAX_ROWS, _MAX_SUMS // vectors)
 
 
+tile_height = serial(tile_rows)
+
+
 def panel_layout(columns, dtype):
     """(panels, vectors, width): how to cut `columns` into panels of `vectors` registers, `width` elements each."""
     registers = -(-columns // lanes(dtype))
@@ -41,19 +44,25 @@ def panel_layout(columns, dtype):
     return panels, vectors, vectors * lanes(dtype)
 
 
-class _Emitter:
+class Emitter:
     """Writes vector instructions on the elements of array arguments."""
 
-    def __init__(self, context, builder, signature, args):
+    def __init__(self, context, builder, signature, args, element=None):
         self.context, self.builder, self.types, self.args = context, builder, signature.args, args
-        self.element = context.get_data_type(signature.args[0].dtype)
-        self.bytes = signature.args[0].dtype.bitwidth // 8
+        element = element or signature.args[0].dtype
+        self.element, self.bytes = context.get_data_type(element), element.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.bytes
 
     def address(self, position, offset):
         """Pointer to element `offset` of the array argument at `position`."""
         array = self.context.make_array(self.types[position])(self.context, self.builder, self.args[position])
         return self.builder.gep(array.data, [offset])
+
+    def at(self, pointer, offset, *steps):
+        """The pointer moved on by `offset` and count * stride for each (count, stride) of `steps`."""
+        for count, stride in steps:
+            offset = self.builder.add(offset, self.builder.mul(_index(count), stride))
+        return self.builder.gep(pointer, [offset])
 
     def _vector(self, pointer, offset, width):
         vector = ir.VectorType(self.element, width)
@@ -64,6 +73,9 @@ class _Emitter:
 
     def store(self, value, pointer, offset):
         self.builder.store(value, self._vector(pointer, offset, value.type.count), align=self.bytes)
+
+    def constant(self, value):
+        return ir.VectorType(self.element, self.lanes)([value] * self.lanes)
 
     def broadcast(self, pointer):
         undefined = ir.Constant(ir.VectorType(self.element, self.lanes), ir.Undefined)
@@ -82,7 +94,7 @@ def copy(typing_context, target, t, source, s, count):
     signature = types.void(target, types.intp, source, types.intp, types.intp)
 
     def codegen(context, builder, signature, args):
-        emit = _Emitter(context, builder, signature, args)
+        emit = Emitter(context, builder, signature, args)
         target, source, count = emit.address(0, args[1]), emit.address(2, args[3]), args[4]
         width = emit.lanes
         whole = builder.and_(count, _index(-width))
@@ -103,7 +115,7 @@ def clear(typing_context, target, t, count):
     signature = types.void(target, types.intp, types.intp)
 
     def codegen(context, builder, signature, args):
-        emit = _Emitter(context, builder, signature, args)
+        emit = Emitter(context, builder, signature, args)
         cgutils.memset(builder, emit.address(0, args[1]), builder.mul(args[2], _index(emit.bytes)), 0)
         return context.get_dummy_value()
 
@@ -115,30 +127,23 @@ def _make_tile(vectors):
     grid = [(i, j) for i in range(tile_rows(vectors)) for j in range(vectors)]
 
     @intrinsic
-    def tile(typing_context, a, a0, ai, at, b, b0, bt, depth, c, c0, ci, accumulate):
-        """c[c0 + i * ci + j] (+)= sum over t < depth of a[a0 + i * ai + t * at] * b[b0 + t * bt + j].
+    def tile(typing_context, a, a0, ai, at, b, b0, bt, depth, start, s0, si, c, c0, ci):
+        """c[c0 + i ci + j] = start[s0 + i si + j] + sum over t < depth of a[a0 + i ai + t at] b[b0 + t bt + j].
 
-        For all i < tile_rows(vectors), j < vectors * lanes; depth is at least 1. With `accumulate` c is added to.
+        For all i < tile_rows(vectors), j < vectors * lanes; depth is at least 1.
         """
-        signature = types.void(a, *[types.intp] * 3, b, *[types.intp] * 3, c, *[types.intp] * 2, types.boolean)
+        steps = [types.intp] * 3
+        signature = types.void(a, *steps, b, *steps, start, types.intp, types.intp, c, types.intp, types.intp)
 
         def codegen(context, builder, signature, args):
-            emit = _Emitter(context, builder, signature, args)
-            _, a0, ai, at, _, b0, bt, depth, _, c0, ci, accumulate = args
+            emit = Emitter(context, builder, signature, args)
+            _, a0, ai, at, _, b0, bt, depth, _, s0, si, _, c0, ci = args
             vector = ir.VectorType(emit.element, emit.lanes)
-            a_rows, c_rows = [emit.address(0, a0)], [emit.address(8, c0)]
-            while len(a_rows) < tile_rows(vectors):
-                a_rows.append(builder.gep(a_rows[-1], [ai]))
-                c_rows.append(builder.gep(c_rows[-1], [ci]))
-            b_row = emit.address(4, b0)
+            a_rows, b_row = rows_from(emit, 0, a0, ai), emit.address(4, b0)
             columns = [_index(j * emit.lanes) for j in range(vectors)]
-
-            from_c, from_zero, loop, done = map(builder.append_basic_block, ("c", "zero", "loop", "done"))
-            builder.cbranch(accumulate, from_c, from_zero)
-            builder.position_at_end(from_c)
-            old = {(i, j): emit.load(c_rows[i], columns[j], emit.lanes) for i, j in grid}
-            builder.branch(loop)
-            builder.position_at_end(from_zero)
+            start_rows = rows_from(emit, 8, s0, si)
+            first = {(i, j): emit.load(start_rows[i], columns[j], emit.lanes) for i, j in grid}
+            entry, loop, done = builder.block, *map(builder.append_basic_block, ("loop", "done"))
             builder.branch(loop)
 
             builder.position_at_end(loop)
@@ -148,19 +153,24 @@ def _make_tile(vectors):
             factors = [emit.broadcast(builder.gep(row, [a_offset])) for row in a_rows]
             new = {(i, j): emit.multiply_add(factors[i], b_vectors[j], sums[i, j]) for i, j in grid}
             for counter, step in ((t, _index(1)), (a_offset, at), (b_offset, bt)):
-                counter.add_incoming(_index(0), from_c)
-                counter.add_incoming(_index(0), from_zero)
+                counter.add_incoming(_index(0), entry)
                 counter.add_incoming(builder.add(counter, step), loop)
             for ij in grid:
-                sums[ij].add_incoming(old[ij], from_c)
-                sums[ij].add_incoming(vector([0.0] * emit.lanes), from_zero)
+                sums[ij].add_incoming(first[ij], entry)
                 sums[ij].add_incoming(new[ij], loop)
             builder.cbranch(builder.icmp_signed("<", builder.add(t, _index(1)), depth), loop, done)
 
             builder.position_at_end(done)
+            c_rows = rows_from(emit, 11, c0, ci)
             for i, j in grid:
                 emit.store(new[i, j], c_rows[i], columns[j])
             return context.get_dummy_value()
+
+        def rows_from(emit, position, offset, step):
+            rows = [emit.address(position, offset)]
+            while len(rows) < tile_rows(vectors):
+                rows.append(emit.builder.gep(rows[-1], [step]))
+            return rows
 
         return signature, codegen
 
@@ -170,29 +180,34 @@ def _make_tile(vectors):
 def _make_product(vectors):
     tile, tile_height = _make_tile(vectors), tile_rows(vectors)
 
-    @serial
-    def product(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate):
+    def product(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels):
         for panel in range(panels):
-            b0 = panel * panel_stride
+            column = panel * vectors * VECTOR_BYTES // c.itemsize
             for i in range(0, rows, tile_height):
-                tile(a, i * ai, ai, at, b, b0, width, depth, c, i * ci + panel * width, ci, accumulate)
+                tile(
+                    a, i * ai, ai, at, b, panel * panel_stride, bt, depth, start, i * si + column, si, c,
+                    i * ci + column, ci,
+                )  # fmt: skip
 
-    return product
+    product.__qualname__ = f"product{vectors}"
+    return serial(product)
 
 
 _product1, _product2, _product3, _product4 = map(_make_product, (1, 2, 3, 4))
 
 
 @serial
-def product(vectors, a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate):
-    """c (+)= a @ b for `rows` rows, rounded up to the tile's. a[i, t] lies at i * ai + t * at, c[i, j] at i * ci + j;
-    b is cut in `panels` of `width` columns (`vectors` registers), each contiguous and panel_stride after the last.
+def product(vectors, a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels):
+    """c = start + a @ b for `rows` rows, rounded up to the tile's; start may be c itself.
+
+    a[i, t] lies at i * ai + t * at, c[i, j] at i * ci + j, start[i, j] at i * si + j. b is cut in `panels` of `vectors`
+    registers; row t of a panel lies at t * bt, and each panel panel_stride after the last.
     """
     if vectors == 1:
-        _product1(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate)
+        _product1(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels)
     elif vectors == 2:
-        _product2(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate)
+        _product2(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels)
     elif vectors == 3:
-        _product3(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate)
+        _product3(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels)
     else:
-        _product4(a, ai, at, b, panel_stride, width, depth, c, ci, rows, panels, accumulate)
+        _product4(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels)

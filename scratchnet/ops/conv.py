@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 
 import kernels
+from scratchnet.ops.reductions import sum as sum_
 from scratchnet.ops.registry import Bad, S, op
 
 _CONFIGURATIONS = (
@@ -97,6 +98,28 @@ def conv2d(input, weight, /, stride=1, padding=0, dilation=1, groups=1):
     ((top, bottom), (left, right)).
     """
     return kernels.conv2d(input, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+@op(
+    vjp={
+        "input": lambda g, input_shape, weight, stride, padding, dilation, groups: conv2d_input(
+            weight, g, input_shape, stride, padding, dilation, groups
+        ),
+        "weight": lambda g, input, weight_shape, stride, padding, dilation, groups: conv2d_weight(
+            input, g, weight_shape, stride, padding, dilation, groups
+        ),
+        "bias": lambda g: sum_(g, (0, 2, 3)),
+    },
+    samples=_samples(lambda x, w, g, options: S(x, w, g[0, :, 0, 0], **options)),
+    reference=lambda x, w, bias, **options: _conv2d_by_loops(x, w, **options) + bias[:, None, None],
+    errors=lambda r: [
+        Bad(ValueError, "bias", S(r.normal(1, 3, 5, 5), r.normal(4, 3, 3, 3), r.normal(3))),
+        Bad(ValueError, "channels", S(r.normal(1, 3, 5, 5), r.normal(4, 2, 3, 3), r.normal(4))),
+    ],
+)
+def conv2d_bias(input, weight, bias, /, stride=1, padding=0, dilation=1, groups=1):
+    """conv2d(input, weight) + bias[k], in one pass over the output; bias (K,)."""
+    return kernels.conv2d(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 @op(

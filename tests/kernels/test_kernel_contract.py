@@ -45,6 +45,7 @@ def test_pure_and_closed_in_its_dtype(name, dtype, place):
 
 @pytest.mark.parametrize("tasks", [2, 3, 7])
 def test_results_do_not_depend_on_how_work_is_cut(monkeypatch, tasks):
+    monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
     for kernel, (args, options) in cases.sample_calls(np.random.default_rng(1), "float32", batch=150).items():
         monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
         whole = results(kernel(*args, **options))
@@ -74,7 +75,9 @@ ERRORS = [
     (kernels.conv2d, (X, W.tolist()), {}, TypeError, "weight must be a NumPy or CuPy array, given list"),
     (kernels.conv2d, (X, None), {}, TypeError, "weight must be a NumPy or CuPy array, given NoneType"),
     (kernels.conv2d, (X,), {}, TypeError, "missing 1 required positional argument: 'weight'"),
-    (kernels.conv2d, (X, W, 2), {}, TypeError, "takes 2 positional arguments but 3"),
+    (kernels.conv2d, (X, W, 2), {}, TypeError, "bias must be a NumPy or CuPy array, given int"),
+    (kernels.conv2d, (X, W, None, 2), {}, TypeError, "takes from 2 to 3 positional arguments but 4"),
+    (kernels.conv2d, (X, W, X[0, 0, 0]), {}, ValueError, r"bias must have the shape of output channels \(K,\), \(6,\)"),
     (kernels.conv2d, (X[0], W), {}, ValueError, r"input size \(N, C, H, W\) must hold 4 ints, given \(4, 5, 5\)"),
     (kernels.conv2d, (X, np.ones((6, 3, 3, 3))), {}, ValueError, "axis 1, given 3"),
     (kernels.conv2d, (X, W), {"stride": 0}, ValueError, r"stride must hold ints of at least 1, given \(0, 0\)"),

@@ -8,6 +8,13 @@ from hypothesis import given, settings
 import kernels
 
 
+@pytest.fixture(autouse=True)
+def direct():
+    """The definition's sums, exact on integers; Winograd's have tests of their own."""
+    with kernels.use("direct"):
+        yield
+
+
 @settings(max_examples=120)
 @given(cases.conv_calls())
 def test_compiled_kernels_equal_the_reference_bit_for_bit(call):
@@ -17,8 +24,20 @@ def test_compiled_kernels_equal_the_reference_bit_for_bit(call):
         (kernels.conv2d_input, (x.shape, w, g)),
         (kernels.conv2d_weight, (x, w.shape, g)),
     ):
-        compiled = kernel(*args, **options)
+        with kernels.use("direct"):
+            compiled = kernel(*args, **options)
         assert cases.same_bits(compiled, cases.reference(kernel, *args, **options)), kernel.name
+
+
+@settings(max_examples=40)
+@given(cases.conv_calls(), cases.seeds)
+def test_bias_is_added_to_every_pixel(call, seed):
+    x, w, _, options = call
+    bias = cases.integers(np.random.default_rng(seed), len(w), x.dtype)
+    for implementation in ("direct", "reference"):
+        with kernels.use(implementation):
+            expected = kernels.conv2d(x, w, **options) + bias[:, None, None]
+            assert cases.same_bits(kernels.conv2d(x, w, bias, **options), expected)
 
 
 @settings(max_examples=40)

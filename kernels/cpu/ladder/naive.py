@@ -14,13 +14,13 @@ from . import only_by_name
 
 
 @reference.conv2d.implementation("naive", pays=only_by_name)
-def conv2d(input, weight, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     output = np.empty(geometry.full_output_size, input.dtype)
     _forward(plain(input), plain(weight), output, *_integers(geometry))
-    return output
+    return reference.add_bias(output, bias, geometry)
 
 
 @reference.conv2d_input.implementation("naive", pays=only_by_name)

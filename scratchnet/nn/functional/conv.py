@@ -65,7 +65,10 @@ def conv2d(
         stride, dilation = checks.pair("conv2d", "stride", stride), checks.pair("conv2d", "dilation", dilation)
         padding = same_padding(input.shape[2:], weight.shape[2:], stride, dilation)
     padding = padding_sides("conv2d", 0 if padding == "valid" else padding)
-    return _add_bias("conv2d", ops.conv2d(input, weight, stride, padding, dilation, groups), bias)
+    if bias is None:
+        return ops.conv2d(input, weight, stride, padding, dilation, groups)
+    checks.shape("conv2d", bias, weight.shape[0], name="bias")
+    return ops.conv2d_bias(input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv_transpose2d(

@@ -1,0 +1,135 @@
+"""Winograd's convolution: exact matrices, results close to the definition's, and the choice of when it pays."""
+
+from fractions import Fraction
+
+import kernel_cases as cases
+import numba
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import kernels
+from kernels.cpu import cook_toom
+
+CALLS = (kernels.conv2d, kernels.conv2d_input, kernels.conv2d_weight)
+
+
+@pytest.mark.parametrize("outputs, taps", [(m, r) for m in range(1, 8) for r in range(1, 8) if 2 < m + r <= 9])
+def test_matrices_are_exact(outputs, taps):
+    """On unit vectors A^T ((G e_k) * (B^T e_i)) is 1 where i - k is an output: all there is to show."""
+    a, g, b = cook_toom.exact_matrices(outputs, taps)
+    for k in range(taps):
+        for i in range(outputs + taps - 1):
+            products = [row_g[k] * row_b[i] for row_g, row_b in zip(g, b, strict=True)]
+            found = [sum(x * y for x, y in zip(row, products, strict=True)) for row in a]
+            assert found == [Fraction(int(i - k == j)) for j in range(outputs)]
+
+
+def test_more_points_than_there_are_are_refused():
+    with pytest.raises(ValueError, match="at most m \\+ r - 1 = 8 points, given m = 6, r = 4"):
+        cook_toom.exact_matrices(6, 4)
+
+
+def of(kernel, x, w, g):
+    """The arguments of one of the three kernels."""
+    return {"conv2d": (x, w), "conv2d_input": (x.shape, w, g), "conv2d_weight": (x, w.shape, g)}[kernel.name]
+
+
+@st.composite
+def winograd_calls(draw):
+    """(x, w, g, options): kernels, strides and paddings that have phases of 2 to 5 taps."""
+    stride = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    kernel = tuple(draw(st.integers(s, 5)) for s in stride)
+    assume(any(k > s for k, s in zip(kernel, stride, strict=True)))
+    padding = draw(st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2))
+    size = [max(k - sum(p), 1) + draw(st.integers(0, 12)) for k, p in zip(kernel, padding, strict=True)]
+    n, c, k = draw(st.integers(1, 3)), draw(st.sampled_from((1, 3, 16, 33))), draw(st.sampled_from((1, 5, 32, 100)))
+    output = kernels.geometry.conv_output_size(size, kernel, stride=stride, padding=padding)
+    rng, dtype = np.random.default_rng(draw(cases.seeds)), draw(cases.dtypes)
+    shapes = (n, c, *size), (k, c, *kernel), (n, k, *output)
+    return *(cases.lay_out(rng.standard_normal(s).astype(dtype), draw(cases.layouts)) for s in shapes), {
+        "stride": stride,
+        "padding": padding,
+    }
+
+
+@settings(max_examples=100)
+@given(winograd_calls())
+def test_close_to_the_definition(call):
+    x, w, g, options = call
+    for kernel in CALLS:
+        args = of(kernel, x, w, g)
+        with kernels.use("winograd"):
+            assert kernels.explain(kernel, *args, **options).implementation == "winograd"
+            found = kernel(*args, **options)
+        expected = cases.reference(
+            kernel, *(a.astype("float64") if hasattr(a, "astype") else a for a in args), **options
+        )
+        assert found.shape == expected.shape
+        assert found.dtype == x.dtype
+        assert np.abs(found - expected).max() <= 500 * np.finfo(x.dtype).eps * np.abs(expected).max(), kernel.name
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_bias_is_added_to_every_pixel(dtype):
+    rng = np.random.default_rng(0)
+    x, w, bias = (rng.standard_normal(s).astype(dtype) for s in ((2, 16, 9, 9), (37, 16, 3, 3), (37,)))
+    with kernels.use("winograd"):
+        difference = kernels.conv2d(x, w, bias, padding=1) - kernels.conv2d(x, w, padding=1)
+    assert np.abs(difference - bias[:, None, None]).max() < 100 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("size, weight, options", [
+    ((5, 32, 13, 13), (64, 32, 3, 3), {}),
+    ((4, 64, 16, 16), (48, 64, 4, 4), {"stride": 2, "padding": 1}),
+])  # fmt: skip
+def test_same_bits_for_any_number_of_threads(monkeypatch, size, weight, options):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal(size, "float32"), rng.standard_normal(weight, "float32")
+    monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
+    with kernels.use("winograd"):
+        g = kernels.conv2d(x, w, **options)
+        for kernel in CALLS:
+            results = []
+            for threads in (1, 2, 3, 8):
+                monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+                results.append(kernel(*of(kernel, x, w, g), **options))
+            assert all(cases.same_bits(results[0], other) for other in results[1:]), kernel.name
+
+
+def chosen(x, w, **options):
+    x, w = np.empty(x, "float32"), np.empty(w, "float32")
+    return kernels.explain(kernels.conv2d, x, w, **options).implementation
+
+
+def test_large_layers_take_it_and_small_ones_do_not():
+    assert chosen((32, 64, 32, 32), (64, 64, 3, 3), padding=1) == "winograd"
+    assert chosen((32, 64, 32, 32), (128, 64, 4, 4), stride=2, padding=1) == "winograd"
+    assert chosen((32, 1, 28, 28), (32, 1, 3, 3)) == "direct"
+    assert chosen((1, 16, 5, 5), (16, 16, 3, 3)) == "direct"
+    double = kernels.explain(kernels.conv2d, np.empty((32, 64, 32, 32)), np.empty((64, 64, 3, 3)))
+    assert double.implementation == "direct"
+    assert "rounding counts" in double.reason
+
+
+@pytest.mark.parametrize("weight, options, why", [
+    ((8, 8, 1, 1), {}, "nothing to save"),
+    ((8, 8, 2, 2), {"stride": 2}, "nothing to save"),
+    ((8, 8, 6, 6), {}, "more than 6 points"),
+    ((8, 8, 3, 3), {"dilation": 2}, "dilation must be 1"),
+    ((8, 4, 3, 3), {"groups": 2}, "groups"),
+])  # fmt: skip
+def test_what_it_cannot_do_goes_to_the_definition(weight, options, why):
+    x, w = np.ones((2, 8, 12, 12), "float32"), np.ones(weight, "float32")
+    with kernels.use(conv2d="winograd"):
+        choice = kernels.explain(kernels.conv2d, x, w, **options)
+    assert choice.implementation == "direct"
+    assert why in choice.reason
+
+
+def test_strides_that_skip_pixels_have_no_input_gradient_by_it():
+    x, w, g = np.ones((1, 8, 7, 7), "f"), np.ones((8, 8, 3, 2), "f"), np.ones((1, 8, 5, 2), "f")
+    with kernels.use("winograd"):
+        choice = kernels.explain(kernels.conv2d_input, x.shape, w, g, stride=(1, 3))
+    assert "skips pixels" in choice.reason
