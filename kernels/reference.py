@@ -248,6 +248,32 @@ def batch_norm_backward(grad_output: Array, input: Array, weight: Array, mean: A
 
 
 @kernel
+def cross_entropy(input: Array, target: Indices):
+    """-log softmax(input)[target] over axis 1 of (N, C, ...): (loss, log_sum), both of target's shape (N, ...).
+
+    log_sum = log sum exp(input - maximum). A target that is no class has loss 0: so labels are ignored.
+    """
+    check_classes(input.shape, target=target.shape)
+    shifted = _shifted_rows(input)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    kept, place = _known_classes(target, shifted.shape[1])
+    loss = np.where(kept, log_sum - shifted[place], input.dtype.type(0))
+    return loss.reshape(target.shape), log_sum.reshape(target.shape)
+
+
+@kernel
+def cross_entropy_backward(grad_output: Array, input: Array, target: Indices, log_sum: Array):
+    """grad_output * (softmax(input) - one_hot(target)), with cross_entropy's log_sum; 0 where target is no class."""
+    check_classes(input.shape, target=target.shape, grad_output=grad_output.shape, log_sum=log_sum.shape)
+    grad = np.exp(_shifted_rows(input) - log_sum.reshape(-1, 1))
+    kept, place = _known_classes(target, grad.shape[1])
+    grad[place] -= 1
+    grad = np.where(kept[:, None], grad * grad_output.reshape(-1, 1), input.dtype.type(0))
+    n, classes, *rest = input.shape
+    return np.moveaxis(grad.reshape(n, *rest, classes), -1, 1)
+
+
+@kernel
 def matmul(a: Array, b: Array):
     """a @ b for matrices (N, K) and (K, M)."""
     check_matmul(a.shape, b.shape)
@@ -443,6 +469,29 @@ def rmsprop_step_(
 def normal_distribution(x):
     """Phi(x) = erfc(-x / sqrt(2)) / 2, accurate in both tails."""
     return np.vectorize(lambda v: math.erfc(-v / math.sqrt(2)) / 2, otypes=[x.dtype])(x)
+
+
+def check_classes(input_size, **sample_shapes):
+    """Raise unless input is (N, C, ...) with at least one class, and the others are (N, ...)."""
+    if len(input_size) < 2 or input_size[1] == 0:
+        raise ValueError(f"input must have shape (N, C, ...) with at least one class, given {input_size}")
+    samples = input_size[:1] + input_size[2:]
+    for name, shape in sample_shapes.items():
+        if shape != samples:
+            raise ValueError(f"{name} must have shape {samples}, one for each sample, given {shape}")
+
+
+def _shifted_rows(input):
+    """(N, C, ...) as rows (M, C), less the maximum of each."""
+    rows = np.moveaxis(input, 1, -1).reshape(input.size // input.shape[1], input.shape[1])
+    return rows - rows.max(axis=1, keepdims=True)
+
+
+def _known_classes(target, classes):
+    """(which labels are classes, the index of each label's entry in rows, any entry where it is none)."""
+    labels = target.reshape(-1)
+    kept = (labels >= 0) & (labels < classes)
+    return kept, (np.arange(labels.size), np.where(kept, labels, 0))
 
 
 def check_matmul(a_size, b_size):

@@ -97,6 +97,7 @@ class Kernel:
             if _array_kind(p.annotation)[0]
         ]
         self._implementations = []
+        self._references = {}  # by device; made once, since a call should cost few microseconds
 
     def __repr__(self):
         return f"<kernel {self.name}{self.signature}>"
@@ -127,8 +128,9 @@ class Kernel:
         return [i.name for i in self._on(device)]
 
     def _on(self, device):
-        reference = Implementation(REFERENCE, device, self.reference, _always, _always)
-        return [i for i in self._implementations if i.device == device] + [reference]
+        if device not in self._references:
+            self._references[device] = Implementation(REFERENCE, device, self.reference, _always, _always)
+        return [*(i for i in self._implementations if i.device == device), self._references[device]]
 
     def _choose(self, args, options):
         device = self._check(args, options)

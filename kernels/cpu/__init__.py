@@ -7,5 +7,5 @@ import numba
 
 if not numba.config.DISABLE_JIT:
     from . import depthwise, winograd  # isort: skip - before conv: the first that supports a call and pays runs it
-    from . import conv, elementwise, matmul, norm, optim, pool, special
+    from . import conv, elementwise, losses, matmul, norm, optim, pool, special
     from . import ladder  # isort: skip - last: for those who ask

@@ -66,15 +66,14 @@ def entry(function, work=_elements, parallel=False):
 
     @functools.wraps(function)
     def enter(*args):
-        threads = numba.get_num_threads()
-        alone = threads > 1 and work(*args) <= _SMALL
-        if alone:  # results do not depend on it
+        threads = numba.get_num_threads() if work(*args) <= _SMALL else 1
+        if threads > 1:  # results do not depend on it
             numba.set_num_threads(1)
         try:
             with _turns():
                 return compiled(*args)
         finally:
-            if alone:
+            if threads > 1:
                 numba.set_num_threads(threads)
 
     enter.compiled = compiled

@@ -18,7 +18,7 @@ from numba.extending import intrinsic, overload
 from numpy.polynomial import chebyshev
 
 from .. import reference
-from .compile import parallel, serial
+from .compile import inlined, parallel
 from .layout import elementwise
 
 
@@ -91,7 +91,7 @@ def _float(typing_context, bits):
     return types.float32(types.int64), codegen
 
 
-@serial
+@inlined
 def _reduce(a, b):
     """(bits with n at their end, e^r - 1) for e^(a + b) = 2^n e^r. b is small: what float32 would lose of a."""
     shifted = fma(a, _LOG2E, _ROUNDER)
@@ -102,18 +102,12 @@ def _reduce(a, b):
     return _bits(shifted), fma(u * u, rest, r)
 
 
-@serial
+@inlined
 def exp_sum(a, b):
     """e^(a + b) for a <= 0 and small b, subnormal results included."""
     a = _LOWEST if a < _LOWEST else a
     bits, rest = _reduce(a, b)
     return (one + rest) * _float((bits + _LIFT) << 23) * _DROP
-
-
-@serial
-def exp(x):
-    """e^x for x <= 0."""
-    return exp_sum(x, np.float32(0))
 
 
 def _by_width(single, double):
@@ -122,15 +116,19 @@ def _by_width(single, double):
     def function(x):
         raise NotImplementedError
 
-    @overload(function, jit_options={"error_model": "numpy"})
+    @overload(function, jit_options={"error_model": "numpy", "forceinline": True})
     def choose(x):
         return single if x == types.float32 else double
 
     return function
 
 
+def _exp32(x):
+    return exp_sum(x, np.float32(0))
+
+
 def _sigmoid32(x):
-    small = exp(-abs(x))
+    small = exp_sum(-abs(x), np.float32(0))
     return (one if x >= 0 else small) / (one + small)
 
 
@@ -169,6 +167,7 @@ def _normal64(x):
     return (tail, -slope) if x < 0 else (1 - tail, slope)
 
 
+exp = _by_width(_exp32, lambda x: math.exp(x))  # for x <= 0
 sigmoid = _by_width(_sigmoid32, _sigmoid64)
 tanh = _by_width(_tanh32, lambda x: math.tanh(x))
 normal = _by_width(_normal32, _normal64)  # (Phi(x), x phi(x)): distribution function, and x times the density

@@ -172,16 +172,37 @@ def choose(typing_context, mask, a, b):
     return a(mask, a, a), codegen
 
 
+def _exceeds(builder, a, b):
+    return builder.and_(builder.fcmp_unordered(">", a, b), builder.fcmp_ordered("ord", b, b))
+
+
 @intrinsic
 def exceeds(typing_context, a, b):
     """Where a > b, or a is NaN and b is not: that a maximum should move on to a."""
     mask = Vector(types.boolean, a.lanes)
+    return mask(a, b), lambda context, builder, signature, args: _exceeds(builder, *args)
 
-    def codegen(context, builder, signature, args):
-        a, b = args
-        return builder.and_(builder.fcmp_unordered(">", a, b), builder.fcmp_ordered("ord", b, b))
 
-    return mask(a, b), codegen
+def _make_reduction(join):
+    @intrinsic
+    def reduce(typing_context, vector):
+        """One number of all lanes: one half joined with the other, again and again."""
+
+        def codegen(context, builder, signature, args):
+            (rest,) = args
+            while rest.type.count > 1:
+                half, lane = rest.type.count // 2, ir.IntType(32)
+                first, second = (ir.VectorType(lane, half)(list(range(k, k + half))) for k in (0, half))
+                rest = join(builder, *(builder.shuffle_vector(rest, rest, part) for part in (first, second)))
+            return builder.extract_element(rest, ir.IntType(32)(0))
+
+        return vector.element(vector), codegen
+
+    return reduce
+
+
+total = _make_reduction(lambda builder, a, b: builder.fadd(a, b))
+largest = _make_reduction(lambda builder, a, b: builder.select(_exceeds(builder, b, a), b, a))
 
 
 def _operator(symbol, emit, result=lambda a: a):

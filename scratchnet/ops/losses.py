@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+import kernels
 from scratchnet.ops.activations import softplus
 from scratchnet.ops.elementwise import abs, clamp, exp, log, maximum, neg, square, where
 from scratchnet.ops.indexing import gather
@@ -216,7 +217,7 @@ def binary_cross_entropy_with_logits(input, target, /, weight=None, reduction="m
 
 def _check_classes(name, input, target, ignore_index):
     """The class axis is 1 (0 for a single sample); every label is a class or the one to ignore."""
-    labels = target.data
+    labels = target.data if isinstance(target, Tensor) else target
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: class targets must be integers, got {labels.dtype}")
     dim = 1 if input.ndim > 1 else 0
@@ -225,9 +226,10 @@ def _check_classes(name, input, target, ignore_index):
             f"{name}: input {input.shape} needs a target of shape {input.shape[:dim] + input.shape[dim + 1 :]}, "
             f"got {target.shape}"
         )
-    wrong = (labels != ignore_index) & ((labels < 0) | (labels >= input.shape[dim]))
-    if wrong.any():
-        raise IndexError(f"{name}: label {labels[wrong].flat[0]} is out of range for {input.shape[dim]} classes")
+    if labels.size and not (labels.min() >= 0 and labels.max() < input.shape[dim]):
+        wrong = (labels != ignore_index) & ((labels < 0) | (labels >= input.shape[dim]))
+        if wrong.any():
+            raise IndexError(f"{name}: label {labels[wrong].flat[0]} is out of range for {input.shape[dim]} classes")
     return dim
 
 
@@ -338,6 +340,8 @@ def cross_entropy(input, target, /, weight=None, ignore_index=-100, reduction="m
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
     dim = 1 if input.ndim > 1 else 0
+    if target.dtype.kind != "f" and weight is None and label_smoothing == 0:
+        return _softmax_nll(input, target, ignore_index, reduction)
     logp = log_softmax(input, dim)
     if target.dtype.kind == "f":
         _same_shape("cross_entropy", input, target)
@@ -350,6 +354,60 @@ def cross_entropy(input, target, /, weight=None, ignore_index=-100, reduction="m
     kept = Tensor((target.data != ignore_index).astype(input.dtype))
     smooth = _weighted_mean(sum(logp * spread, dim) * kept, weights, reduction)
     return loss * (1 - label_smoothing) + smooth * label_smoothing
+
+
+def _softmax_nll_in_ops(input, target, *, ignore_index, reduction):
+    return nll_loss(log_softmax(input, 1 if input.ndim > 1 else 0), target, None, ignore_index, reduction)
+
+
+def _softmax_nll_vjp(g, input, target, log_sum, ignore_index, reduction):
+    logits, labels, count = _as_batch(input.data, target.data, ignore_index)
+    grad = np.empty_like(log_sum.data)
+    grad[...] = g.data / max(count, 1) if reduction == "mean" else g.data
+    return Tensor(kernels.cross_entropy_backward(grad, logits, labels, log_sum.data).reshape(input.shape)), None
+
+
+def _as_batch(logits, labels, ignore_index):
+    """Logits with a batch axis, int64 labels in which the ignored are -1, which is no class, and how many are not."""
+    if logits.ndim == 1:
+        logits, labels = logits[None], labels[None]
+    kept = labels != ignore_index
+    count = int(np.count_nonzero(kept))
+    if count < labels.size:
+        labels = np.where(kept, labels, -1)
+    return logits, labels.astype(np.int64, copy=False), count
+
+
+@op(
+    vjp=_softmax_nll_vjp,
+    composite=_softmax_nll_in_ops,
+    aux=("log_sum",),
+    samples=lambda r: [
+        S(r.normal(4, 3), r.integers(0, 3, 4), ignore_index=-100, reduction="mean"),
+        S(r.normal(2, 3, 2, 2), np.array([[[0, 2], [1, 1]], [[2, 0], [0, 1]]]), ignore_index=0, reduction="mean"),
+        S(r.normal(3, 3), np.array([0, 2, 1]), ignore_index=-100, reduction="none"),
+        S(r.normal(3), np.array(2), ignore_index=-100, reduction="sum"),
+    ],
+    reference=lambda x, target, **options: _nll_by_loops(
+        _log_softmax_rows(np.atleast_2d(x)), np.atleast_1d(target), **options
+    ),
+    errors=lambda r: [
+        Bad(IndexError, "label 3.*3 classes", S(r.normal(2, 3), np.array([0, 3]), ignore_index=-100, reduction="sum")),
+        Bad(ValueError, "reduction", S(r.normal(2, 3), np.array([0, 2]), ignore_index=-100, reduction="avg")),
+    ],
+)
+def _softmax_nll(input, target, /, ignore_index, reduction):
+    """-log softmax(x)[t] in one pass: cross_entropy where classes have no weights and labels are not smoothed."""
+    _check_classes("cross_entropy", input, target, ignore_index)
+    logits, labels, count = _as_batch(input, target, ignore_index)
+    loss, log_sum = kernels.cross_entropy(logits, labels)
+    if reduction == "none":
+        return loss.reshape(target.shape), log_sum
+    if reduction == "sum":
+        return loss.sum(), log_sum
+    if reduction == "mean":
+        return loss.sum() / loss.dtype.type(count), log_sum
+    raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
 def _soft_cross_entropy(logp, target, weight, reduction, label_smoothing, dim):

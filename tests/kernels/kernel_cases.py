@@ -110,6 +110,11 @@ def sample_calls(rng, dtype, batch=2):
         kernels.leaky_relu: ((x,), {"negative_slope": 0.2}),
         kernels.leaky_relu_backward: ((x[::-1], x), {"negative_slope": 0.2}),
         kernels.max_pool2d_input: ((x.shape, kernels.max_pool2d(x, kernel_size=2)[1], pooled), {"kernel_size": 2}),
+        kernels.cross_entropy: ((x, rng.integers(-1, 4, size=(batch, 7, 6))), {}),
+        kernels.cross_entropy_backward: (
+            (x[:, 0], x, rng.integers(-1, 4, size=(batch, 7, 6)), np.abs(x[:, 1])),
+            {},
+        ),
         kernels.gather2d: ((x, indices), {}),
         kernels.gather2d_input: ((x.shape, indices, pooled), {}),
         kernels.avg_pool2d: ((x,), {"kernel_size": 2}),

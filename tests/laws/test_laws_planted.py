@@ -98,7 +98,7 @@ def not_divided(right, input_size, grad_output, **options):
     return right(input_size, grad_output, **options | {"divisor_override": 1})
 
 
-def assigned_not_added(right, input_size, indices, grad_output):
+def assigned_not_added(right, input_size, indices, grad_output, **options):
     out = np.zeros(input_size, grad_output.dtype)
     n, c = input_size[:2]
     image, channel = np.ogrid[:n, :c]
@@ -154,7 +154,8 @@ PLANTED = [
     ("max_pool2d", index_one_off, [bits("max_pool2d"), MAXIMA]),
     ("avg_pool2d", padding_always_counted, [bits("avg_pool2d"), AVERAGES]),
     ("avg_pool2d_input", not_divided, [bits("avg_pool2d_input"), AVERAGES]),
-    ("gather2d_input", assigned_not_added, [bits("gather2d_input"), MAXIMA]),
+    ("gather2d_input", assigned_not_added, [bits("gather2d_input")]),
+    ("max_pool2d_input", assigned_not_added, [MAXIMA]),
     ("matmul", last_term_forgotten, [bits("matmul"), TRANSPOSE]),
     ("batch_norm_backward", mean_held_fixed, [STILL]),
     ("batch_norm", unbiased_variance, [MOMENTS]),
