@@ -35,16 +35,20 @@ def serial(function):
         ValueError: there is one of this name. Functions of one name and signature, loaded from the cache or compiled
             now, are taken for one function by the linker, and the wrong one would run.
     """
+    return _compile(function)
+
+
+def inlined(function):
+    """`serial` for a few instructions of an inner loop: a call would pass 7 numbers for each array."""
+    return _compile(function, forceinline=True)
+
+
+def _compile(function, **options):
     name = f"{function.__module__}.{function.__qualname__}"
     if name in _names:
         raise ValueError(f"there is a compiled function {name} already: give this one a name of its own")
     _names.add(name)
-    return numba.njit(function, error_model="numpy", nogil=True)
-
-
-def inlined(function):
-    """A function of a few instructions, called from an inner loop: a call passes 7 numbers for each array."""
-    return numba.njit(function, error_model="numpy", nogil=True, forceinline=True)
+    return numba.njit(function, error_model="numpy", nogil=True, **options)
 
 
 def _elements(*args):

@@ -5,10 +5,10 @@ results depend on the number of classes and on nothing else.
 """
 
 import numpy as np
-from numba import prange
 
 from .. import reference
-from .compile import parallel, portion, serial, tasks_for
+from .compile import entry, portion, serial, tasks_for
+from .fork import fork
 from .layout import channels_first, channels_last, plain
 from .memory import empty
 from .special import exp
@@ -40,18 +40,16 @@ def _rows(array):
     return channels_last(array).reshape(array.size // array.shape[1], array.shape[1])
 
 
-@parallel
+@entry
 def _losses(rows, labels, loss, log_sum, tasks):
-    for task in prange(tasks):
-        begin, end = portion(len(rows), tasks, task)
-        _losses_of_rows(rows, labels, loss, log_sum, begin, end)
+    fork(_losses_of_rows, (rows, labels, loss, log_sum), tasks)
 
 
 @serial
-def _losses_of_rows(rows, labels, loss, log_sum, begin, end):
+def _losses_of_rows(rows, labels, loss, log_sum, tasks, task):
     classes = rows.shape[1]
     powers = np.empty(classes, rows.dtype)
-    for m in range(begin, end):
+    for m in range(*portion(len(rows), tasks, task)):
         row = rows[m]
         highest = _maximum(row)
         for c in range(classes):
@@ -61,17 +59,15 @@ def _losses_of_rows(rows, labels, loss, log_sum, begin, end):
         loss[m] = log_sum[m] - (row[labels[m]] - highest) if known else rows.dtype.type(0)
 
 
-@parallel
+@entry
 def _gradients(rows, labels, grad, log_sum, grad_input, tasks):
-    for task in prange(tasks):
-        begin, end = portion(len(rows), tasks, task)
-        _gradients_of_rows(rows, labels, grad, log_sum, grad_input, begin, end)
+    fork(_gradients_of_rows, (rows, labels, grad, log_sum, grad_input), tasks)
 
 
 @serial
-def _gradients_of_rows(rows, labels, grad, log_sum, grad_input, begin, end):
+def _gradients_of_rows(rows, labels, grad, log_sum, grad_input, tasks, task):
     classes = rows.shape[1]
-    for m in range(begin, end):
+    for m in range(*portion(len(rows), tasks, task)):
         row, result = rows[m], grad_input[m]
         if not 0 <= labels[m] < classes:
             for c in range(classes):

@@ -10,11 +10,11 @@ one long row, whose per-channel numbers are repeated as often.
 """
 
 import numpy as np
-from numba import prange
 
 from .. import reference
 from ..geometry import same_shapes
-from .compile import parallel, portion, serial, tasks_for
+from .compile import entry, portion, serial, tasks_for
+from .fork import fork
 from .layout import channels_first, channels_last
 from .memory import empty
 
@@ -101,16 +101,16 @@ def _fold(stretch, result):
             result[c] += row[c]
 
 
-@parallel
+@entry
 def _chunk_moments(rows, chunk, means, squares):
-    for k in prange(len(means)):
-        _moments(rows, np.int64(k) * chunk, chunk, means[k], squares[k])
+    fork(_moments, (rows, chunk, means, squares), len(means))
 
 
 @serial
-def _moments(rows, begin, count, mean, square):
+def _moments(rows, chunk, means, squares, chunks, k):
     """Add to zeros: mean, and sum of squared deviations from it, of each column of a chunk."""
-    rows, length = rows[begin : begin + count], _stretch(len(mean))
+    rows, mean, square = rows[k * chunk : (k + 1) * chunk], means[k], squares[k]
+    length = _stretch(len(mean))
     flat, sums, centre = rows.reshape(rows.size), np.zeros((2, length)), np.empty((2, length))
     for start in range(0, len(flat), length):
         part, total = flat[start : start + length], sums[0]
@@ -128,16 +128,15 @@ def _moments(rows, begin, count, mean, square):
     _fold(sums[1], square)
 
 
-@parallel
+@entry
 def _normalise(rows, mean, scale, offset, output, tasks):
     """(row - mean) * scale + offset."""
-    for task in prange(tasks):
-        begin, end = portion(len(rows), tasks, task)
-        _normalise_rows(rows, mean, scale, offset, output, begin, end)
+    fork(_normalise_rows, (rows, mean, scale, offset, output), tasks)
 
 
 @serial
-def _normalise_rows(rows, mean, scale, offset, output, begin, end):
+def _normalise_rows(rows, mean, scale, offset, output, tasks, task):
+    begin, end = portion(len(rows), tasks, task)
     length, numbers = _stretch(len(mean)), _numbers(rows, 3, len(mean))
     _repeat(mean, numbers[0])
     _repeat(scale, numbers[1])
@@ -151,39 +150,37 @@ def _normalise_rows(rows, mean, scale, offset, output, begin, end):
             result[i] = ((part[i] - high[i]) - low[i]) * scales[i] + offsets[i]
 
 
-@parallel
+@entry
 def _chunk_products(rows, grad, chunk, mean, sums, products):
-    for k in prange(len(sums)):
-        _products(rows, grad, np.int64(k) * chunk, chunk, mean, sums[k], products[k])
+    fork(_products, (rows, grad, chunk, mean, sums, products), len(sums))
 
 
 @serial
-def _products(rows, grad, begin, count, mean, total, product):
+def _products(rows, grad, chunk, mean, sums, products, chunks, k):
     """Add to zeros: sum of a chunk's gradient, and of gradient times deviation from the mean, of each column."""
-    rows, grad, length = rows[begin : begin + count], grad[begin : begin + count], _stretch(len(mean))
+    rows, grad, length = rows[k * chunk : (k + 1) * chunk], grad[k * chunk : (k + 1) * chunk], _stretch(len(mean))
     flat, flat_grad = rows.reshape(rows.size), grad.reshape(rows.size)
-    sums, centre = np.zeros((2, length)), np.empty((2, length))
+    totals_and_products, centre = np.zeros((2, length)), np.empty((2, length))
     _repeat(mean, centre)
     for start in range(0, len(flat), length):
         part, gradient = flat[start : start + length], flat_grad[start : start + length]
-        totals, products, middle = sums[0], sums[1], centre[0]
+        total, product, middle = totals_and_products[0], totals_and_products[1], centre[0]
         for i in range(len(part)):
-            totals[i] += gradient[i]
-            products[i] += gradient[i] * (part[i] - middle[i])
-    _fold(sums[0], total)
-    _fold(sums[1], product)
+            total[i] += gradient[i]
+            product[i] += gradient[i] * (part[i] - middle[i])
+    _fold(totals_and_products[0], sums[k])
+    _fold(totals_and_products[1], products[k])
 
 
-@parallel
+@entry
 def _combine(rows, grad, mean, slope, shift, scale, grad_input, tasks):
     """(grad + shift + (row - mean) * slope) * scale."""
-    for task in prange(tasks):
-        begin, end = portion(len(rows), tasks, task)
-        _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, begin, end)
+    fork(_combine_rows, (rows, grad, mean, slope, shift, scale, grad_input), tasks)
 
 
 @serial
-def _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, begin, end):
+def _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, tasks, task):
+    begin, end = portion(len(rows), tasks, task)
     length, numbers = _stretch(len(mean)), _numbers(rows, 4, len(mean))
     _repeat(mean, numbers[0])
     _repeat(slope, numbers[1])

@@ -1,12 +1,15 @@
 """Optimiser steps, each in one pass over memory: elementwise, in place, on flat arrays."""
 
+from functools import partial
+
 import numpy as np
 from numba import carray, prange, types
 from numba.extending import intrinsic
 
 from .. import reference
 from ..geometry import integers
-from .compile import parallel, portion, serial, tasks_for
+from .compile import entry, parallel, portion, serial, tasks_for
+from .fork import fork
 from .layout import copy_back, flattened, update_flat
 
 _ADAM_TASK = 1 << 12  # elements that are worth a thread
@@ -147,16 +150,13 @@ def _note_addresses(table, i, param, grad, exp_avg, exp_avg_sq):
     table[i, 2], table[i, 3], table[i, 4] = exp_avg.ctypes.data, exp_avg_sq.ctypes.data, param.size
 
 
+@partial(entry, work=lambda table, numbers, elements, tasks: elements)
 def _adam(table, numbers, elements, tasks):
-    for task in prange(tasks):
-        _adam_share(table, numbers, elements, task, tasks)
-
-
-_adam = parallel(_adam, work=lambda table, numbers, elements, tasks: elements)
+    fork(_adam_share, (table, numbers, elements), tasks)
 
 
 @serial
-def _adam_share(table, numbers, elements, task, tasks):
+def _adam_share(table, numbers, elements, tasks, task):
     """Update a task's share of the elements of all parameters, counted in one line."""
     begin, end = portion(elements, tasks, task)
     first = 0

@@ -10,7 +10,8 @@ from numba import prange
 
 from .. import reference
 from ..geometry import Pool2dGeometry, same_shapes
-from .compile import inlined, parallel, portion, serial, tasks_for
+from .compile import entry, inlined, parallel, portion, serial, tasks_for
+from .fork import fork
 from .layout import channels_first, channels_last
 from .memory import empty
 from .simd import clear
@@ -164,8 +165,7 @@ def _first_window(index, stride, before, reach):
     return max(-((reach - before - index) // stride), 0)
 
 
-def _make_maximum(load):
-    @inlined
+def _make_maximum(name, load):
     def maximum(source, at, rows, columns, row_step, column_step, place, row_place, column_place, output, indices, to):
         """Largest of rows x columns vectors and its place. The first wins a tie; NaN wins, and the first NaN."""
         best = load(source, at)
@@ -179,18 +179,23 @@ def _make_maximum(load):
         store(output, to, best)
         store_places(indices, to, where)
 
-    return maximum
+    maximum.__qualname__ = name
+    return inlined(maximum)
 
 
-_maximum, _maximum_of_one = _make_maximum(load), _make_maximum(load_one)
+_maximum, _maximum_of_one = _make_maximum("maximum", load), _make_maximum("maximum_of_one", load_one)
 
 
-@parallel
+@entry
 def _max_pool(source, kernel, stride, before, dilation, output, indices, tasks):
-    for task in prange(tasks):
-        begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
-        for row in range(begin, end):
-            _max_pool_row(source, kernel, stride, before, dilation, output, indices, row)
+    fork(_max_pool_rows, (source, kernel, stride, before, dilation, output, indices), tasks)
+
+
+@serial
+def _max_pool_rows(source, kernel, stride, before, dilation, output, indices, tasks, task):
+    begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
+    for row in range(begin, end):
+        _max_pool_row(source, kernel, stride, before, dilation, output, indices, row)
 
 
 @serial
@@ -222,8 +227,7 @@ def _max_pool_row(source, kernel, stride, before, dilation, output, indices, row
             )  # fmt: skip
 
 
-def _make_give(load):
-    @inlined
+def _make_give(name, load):
     def give(grad, indices, at, grad_input, to, rows, columns, row_step, column_step, place, row_place, column_place):
         """Add a window's gradient where its maximum was: at one of rows x columns places."""
         value, where = load(grad, at), load_places(indices, at, load(grad, at))
@@ -234,18 +238,23 @@ def _make_give(load):
                 tap = to + h * row_step + w * column_step
                 store(grad_input, tap, load(grad_input, tap) + choose(where == here, value, nothing))
 
-    return give
+    give.__qualname__ = name
+    return inlined(give)
 
 
-_give, _give_one = _make_give(load), _make_give(load_one)
+_give, _give_one = _make_give("give", load), _make_give("give_one", load_one)
 
 
-@parallel
+@entry
 def _max_pool_input(grad, indices, kernel, stride, before, dilation, grad_input, tasks):
-    for task in prange(tasks):
-        begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
-        for slab in range(begin, end):
-            _max_pool_input_slab(grad, indices, kernel, stride, before, dilation, grad_input, slab)
+    fork(_max_pool_input_slabs, (grad, indices, kernel, stride, before, dilation, grad_input), tasks)
+
+
+@serial
+def _max_pool_input_slabs(grad, indices, kernel, stride, before, dilation, grad_input, tasks, task):
+    begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
+    for slab in range(begin, end):
+        _max_pool_input_slab(grad, indices, kernel, stride, before, dilation, grad_input, slab)
 
 
 @serial
@@ -307,8 +316,7 @@ def _scatter(grad_output, indices, grad_input, outside):
                     outside[n] = True
 
 
-def _make_mean(load, zeros):
-    @inlined
+def _make_mean(name, load, zeros):
     def mean(source, at, rows, columns, row_step, divisor, output, to, channels):
         """Sum of rows x columns vectors, divided."""
         total = zeros(source)
@@ -317,18 +325,23 @@ def _make_mean(load, zeros):
                 total = total + load(source, at + h * row_step + w * channels)
         store(output, to, total / spread(divisor, total))
 
-    return mean
+    mean.__qualname__ = name
+    return inlined(mean)
 
 
-_mean, _mean_of_one = _make_mean(load, zeros), _make_mean(load_one, zeros_one)
+_mean, _mean_of_one = _make_mean("mean", load, zeros), _make_mean("mean_of_one", load_one, zeros_one)
 
 
-@parallel
+@entry
 def _avg_pool(source, divisor, kernel, stride, before, dilation, output, tasks):
-    for task in prange(tasks):
-        begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
-        for row in range(begin, end):
-            _avg_pool_row(source, divisor, kernel, stride, before, dilation, output, row)
+    fork(_avg_pool_rows, (source, divisor, kernel, stride, before, dilation, output), tasks)
+
+
+@serial
+def _avg_pool_rows(source, divisor, kernel, stride, before, dilation, output, tasks, task):
+    begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
+    for row in range(begin, end):
+        _avg_pool_row(source, divisor, kernel, stride, before, dilation, output, row)
 
 
 @serial
@@ -348,8 +361,7 @@ def _avg_pool_row(source, divisor, kernel, stride, before, dilation, output, row
             _mean_of_one(flat, at + c, rows, columns, width * channels, by, flat_output, to + c, channels)
 
 
-def _make_share(load):
-    @inlined
+def _make_share(name, load):
     def share(grad, at, divisor, grad_input, to, rows, columns, row_step, channels):
         """Add a window's gradient, divided as its sum was, to each of its rows x columns places."""
         value = load(grad, at)
@@ -359,18 +371,23 @@ def _make_share(load):
                 tap = to + h * row_step + w * channels
                 store(grad_input, tap, load(grad_input, tap) + value)
 
-    return share
+    share.__qualname__ = name
+    return inlined(share)
 
 
-_share, _share_one = _make_share(load), _make_share(load_one)
+_share, _share_one = _make_share("share", load), _make_share("share_one", load_one)
 
 
-@parallel
+@entry
 def _avg_pool_input(grad, divisor, kernel, stride, before, dilation, grad_input, tasks):
-    for task in prange(tasks):
-        begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
-        for slab in range(begin, end):
-            _avg_pool_input_slab(grad, divisor, kernel, stride, before, grad_input, slab)
+    fork(_avg_pool_input_slabs, (grad, divisor, kernel, stride, before, dilation, grad_input), tasks)
+
+
+@serial
+def _avg_pool_input_slabs(grad, divisor, kernel, stride, before, dilation, grad_input, tasks, task):
+    begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
+    for slab in range(begin, end):
+        _avg_pool_input_slab(grad, divisor, kernel, stride, before, grad_input, slab)
 
 
 @serial
