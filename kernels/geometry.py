@@ -201,6 +201,7 @@ def _pool_axis(size, k, s, p, d, ceil_mode):
 
 
 def _holds_input(out, size, k, s, p, d):
-    """Whether there is a window, and each holds an input element."""
-    starts = (i * s - p[0] for i in range(out))
-    return out > 0 and all(any(0 <= start + t * d < size for t in range(k)) for start in starts)
+    """Whether there is a window, and each holds an input element: asked of the last, and of those that begin early."""
+    early = range(-p[0], min(0, out * s - p[0]), s)
+    last = (out - 1) * s - p[0]
+    return out > 0 and last < size and all(any(0 <= start + t * d < size for t in range(k)) for start in early)

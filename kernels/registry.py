@@ -211,10 +211,10 @@ def use(implementation=None, **by_kernel):
 
 def _wanted(name):
     """The implementation the policy asks for (or None), and who asked."""
-    text = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    for wishes, who in ((_policy.get(), "use"), (_parse(text), ENVIRONMENT_VARIABLE)):
-        wish = wishes.get(name, wishes.get(EVERY_KERNEL))
-        if wish is not None:
+    text = os.environ.get(ENVIRONMENT_VARIABLE)
+    for wishes, who in ((_policy.get(), "use"), (text and _parse(text), ENVIRONMENT_VARIABLE)):
+        wish = wishes and wishes.get(name, wishes.get(EVERY_KERNEL))
+        if wish:
             return wish, f"asked for by {who}"
     return None, ""
 

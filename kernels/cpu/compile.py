@@ -86,12 +86,16 @@ def entry(function, work=_elements, parallel=False):
 
 _SMALL = 1 << 12  # elements; where the cores are busy, a second thread makes so little work wait for milliseconds
 
-_turn, _together = threading.RLock(), contextlib.nullcontext()
+_together = contextlib.nullcontext()
+_turn = threading.RLock()
 
 
 def _turns():
     """Let threads in together only once the threading layer is known to bear it."""
-    return _turn if _layer() in (None, "workqueue") else _together
+    global _turn
+    if _turn is not _together and _layer() not in (None, "workqueue"):
+        _turn = _together
+    return _turn
 
 
 def _layer():

@@ -4,6 +4,8 @@ The loops are plain; LLVM makes vector code of them. What is left to win over Nu
 memory, and intermediate results that never reach it. Below 2^12 elements NumPy is faster than a start of our threads.
 """
 
+import functools
+
 from numba import prange
 
 from .. import reference
@@ -13,6 +15,9 @@ from .compile import parallel
 from .layout import elementwise
 
 _SMALL = 1 << 12  # elements
+
+
+_pass = functools.partial(parallel, work=lambda *args: args[-1].size)
 
 
 def _large(input, *others, **options):
@@ -74,7 +79,7 @@ def gelu_backward(grad_output, input):
     return elementwise(_gelu_backward, input, grad_output)
 
 
-@parallel
+@_pass
 def _relu(input, output):
     zero = input.dtype.type(0)
     for i in prange(output.size):
@@ -82,40 +87,40 @@ def _relu(input, output):
         output[i] = zero if x <= 0 else x
 
 
-@parallel
+@_pass
 def _relu_backward(gate, grad, output):
     zero = gate.dtype.type(0)
     for i in prange(output.size):
         output[i] = grad[i] if gate[i] > 0 else zero
 
 
-@parallel
+@_pass
 def _leaky_relu(gate, value, slope, output):
     for i in prange(output.size):
         v = value[i]
         output[i] = v if gate[i] > 0 else v * slope
 
 
-@parallel
+@_pass
 def _sigmoid(input, output):
     for i in prange(output.size):
         output[i] = special.sigmoid(input[i])
 
 
-@parallel
+@_pass
 def _sigmoid_backward(result, grad, output):
     for i in prange(output.size):
         y = result[i]
         output[i] = grad[i] * (y - y * y)
 
 
-@parallel
+@_pass
 def _tanh(input, output):
     for i in prange(output.size):
         output[i] = special.tanh(input[i])
 
 
-@parallel
+@_pass
 def _tanh_backward(result, grad, output):
     one = result.dtype.type(1)
     for i in prange(output.size):
@@ -123,7 +128,7 @@ def _tanh_backward(result, grad, output):
         output[i] = grad[i] * (one - y * y)
 
 
-@parallel
+@_pass
 def _gelu(input, output):
     for i in prange(output.size):
         x = input[i]
@@ -131,7 +136,7 @@ def _gelu(input, output):
         output[i] = x * below
 
 
-@parallel
+@_pass
 def _gelu_backward(input, grad, output):
     for i in prange(output.size):
         below, slope = special.normal(input[i])

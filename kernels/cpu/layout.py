@@ -1,5 +1,7 @@
 """Between the contract's arrays and what compiled loops want: channels last, contiguous, writable."""
 
+import functools
+
 import numpy as np
 
 from .memory import empty
@@ -24,10 +26,11 @@ def plain(array):
     return array if flags.carray else np.require(array, requirements="CAW")
 
 
-def memory_order(array):
-    """The axes of `array`, the one with the largest steps in memory first."""
-    steps = [-abs(stride) for stride in array.strides]
-    return sorted(range(array.ndim), key=steps.__getitem__)
+@functools.lru_cache(1 << 10)
+def memory_order(strides):
+    """(axes, the one with the largest steps in memory first, and the permutation that undoes this order)."""
+    order = tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
+    return order, tuple(sorted(range(len(strides)), key=order.__getitem__))
 
 
 def elementwise(core, *inputs, **scalars):
@@ -35,11 +38,10 @@ def elementwise(core, *inputs, **scalars):
 
     Arrays in another order, or with gaps, are copied first. Scalars take the inputs' dtype.
     """
-    order = memory_order(inputs[0])
+    order, back = memory_order(inputs[0].strides)
     dense = [plain(array.transpose(order)) for array in inputs]
     output = empty(dense[0].shape, dense[0].dtype)
-    core(*(a.reshape(-1) for a in dense), *map(output.dtype.type, scalars.values()), output.reshape(-1))
-    back = sorted(range(output.ndim), key=order.__getitem__)
+    core(*[a.reshape(-1) for a in dense], *map(output.dtype.type, scalars.values()), output.reshape(-1))
     return output.transpose(back)
 
 
@@ -67,7 +69,7 @@ def flattened(written, read):
     arrays = (*written, *read)
     if all(array.flags.carray for array in arrays):
         return [array.reshape(-1) for array in arrays], []
-    order = memory_order(written[0])
+    order, _ = memory_order(written[0].strides)
     views = [array.transpose(order) for array in arrays]
     dense = [plain(view) for view in views]
     copied = [(view, array) for view, array in zip(views[: len(written)], dense, strict=False) if array is not view]

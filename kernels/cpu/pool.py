@@ -2,8 +2,11 @@
 
 A window's channels pass through vector registers, tap by tap in row-major order, and its result is written once. In
 the gradients a thread owns slabs of input rows that stay in its cache while windows add to them. Sums keep the
-reference's order, so results are its own, bit for bit.
+reference's order, so results are its own, bit for bit. Each task is one function: a call for every row, with its
+reference counts, took half of the time of a small pooling.
 """
+
+import functools
 
 import numpy as np
 from numba import prange
@@ -29,6 +32,8 @@ from .vector import (
     zeros,
     zeros_one,
 )
+
+_divisor = functools.lru_cache(1 << 8)(reference.pool_divisor)  # computing it took a quarter of a small pooling
 
 
 def _places_are_int32(input_size):
@@ -96,7 +101,7 @@ def avg_pool2d(
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
-    divisor = reference.pool_divisor(geometry, count_include_pad, divisor_override, input.dtype)
+    divisor = _divisor(geometry, count_include_pad, divisor_override, input.dtype)
     output = _channels_last_empty(geometry.full_output_size, input.dtype)
     rows = geometry.batch * geometry.output_size[0]
     _avg_pool(channels_last(input), divisor, *_windows(geometry), output, tasks_for(rows))
@@ -118,7 +123,7 @@ def avg_pool2d_input(
     geometry = Pool2dGeometry.of(
         input_size, grad_output.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
-    divisor = reference.pool_divisor(geometry, count_include_pad, divisor_override, grad_output.dtype)
+    divisor = _divisor(geometry, count_include_pad, divisor_override, grad_output.dtype)
     grad_input = _channels_last_empty(geometry.full_input_size, grad_output.dtype)
     tasks = tasks_for(geometry.batch * geometry.output_size[0])
     _avg_pool_input(channels_last(grad_output), divisor, *_windows(geometry), grad_input, tasks)
@@ -142,7 +147,7 @@ def _windows(geometry):
     return geometry.kernel_size, geometry.stride, (top, left), geometry.dilation
 
 
-@serial
+@inlined
 def _taps_inside(start, dilation, taps, size):
     """(first index, number) of those of start, start + dilation, ... that lie in 0 ... size - 1."""
     if start >= 0 and start + (taps - 1) * dilation < size:  # nearly always, and it saves two divisions
@@ -165,8 +170,23 @@ def _first_window(index, stride, before, reach):
     return max(-((reach - before - index) // stride), 0)
 
 
+def _for_two_by_two(name, function):
+    """`function(rows, columns, ...)` with a copy of it for 2 x 2: unrolled, the usual window takes half of the time."""
+    function.__qualname__ = f"{name}_loop"
+    function = inlined(function)
+
+    def choose_copy(rows, columns, *rest):
+        if rows == 2 and columns == 2:
+            function(2, 2, *rest)
+        else:
+            function(rows, columns, *rest)
+
+    choose_copy.__qualname__ = name
+    return inlined(choose_copy)
+
+
 def _make_maximum(name, load):
-    def maximum(source, at, rows, columns, row_step, column_step, place, row_place, column_place, output, indices, to):
+    def maximum(rows, columns, source, at, row_step, column_step, place, row_place, column_place, output, indices, to):
         """Largest of rows x columns vectors and its place. The first wins a tie; NaN wins, and the first NaN."""
         best = load(source, at)
         where = spread_place(place, best)
@@ -179,8 +199,7 @@ def _make_maximum(name, load):
         store(output, to, best)
         store_places(indices, to, where)
 
-    maximum.__qualname__ = name
-    return inlined(maximum)
+    return _for_two_by_two(name, maximum)
 
 
 _maximum, _maximum_of_one = _make_maximum("maximum", load), _make_maximum("maximum_of_one", load_one)
@@ -193,42 +212,37 @@ def _max_pool(source, kernel, stride, before, dilation, output, indices, tasks):
 
 @serial
 def _max_pool_rows(source, kernel, stride, before, dilation, output, indices, tasks, task):
-    begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
-    for row in range(begin, end):
-        _max_pool_row(source, kernel, stride, before, dilation, output, indices, row)
-
-
-@serial
-def _max_pool_row(source, kernel, stride, before, dilation, output, indices, row):
     _, height, width, channels = source.shape
     flat, flat_output, flat_indices = (
         source.reshape(source.size),
         output.reshape(output.size),
         indices.reshape(output.size),
     )
-    n, y = divmod(row, output.shape[1])
-    i, rows = _taps_inside(y * stride[0] - before[0], dilation[0], kernel[0], height)
     row_place, column_place = dilation[0] * width, dilation[1]
     row_step, column_step = row_place * channels, column_place * channels
     whole = channels - channels % lanes(flat)
-    for x in range(output.shape[2]):
-        j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
-        place = i * width + j
-        at, to = (n * height * width + place) * channels, (row * output.shape[2] + x) * channels
-        for c in range(0, whole, lanes(flat)):
-            _maximum(
-                flat, at + c, rows, columns, row_step, column_step, place, row_place, column_place,
-                flat_output, flat_indices, to + c,
-            )  # fmt: skip
-        for c in range(whole, channels):
-            _maximum_of_one(
-                flat, at + c, rows, columns, row_step, column_step, place, row_place, column_place,
-                flat_output, flat_indices, to + c,
-            )  # fmt: skip
+    begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
+    for row in range(begin, end):
+        n, y = divmod(row, output.shape[1])
+        i, rows = _taps_inside(y * stride[0] - before[0], dilation[0], kernel[0], height)
+        for x in range(output.shape[2]):
+            j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
+            place = i * width + j
+            at, to = (n * height * width + place) * channels, (row * output.shape[2] + x) * channels
+            for c in range(0, whole, lanes(flat)):
+                _maximum(
+                    rows, columns, flat, at + c, row_step, column_step, place, row_place, column_place,
+                    flat_output, flat_indices, to + c,
+                )  # fmt: skip
+            for c in range(whole, channels):
+                _maximum_of_one(
+                    rows, columns, flat, at + c, row_step, column_step, place, row_place, column_place,
+                    flat_output, flat_indices, to + c,
+                )  # fmt: skip
 
 
 def _make_give(name, load):
-    def give(grad, indices, at, grad_input, to, rows, columns, row_step, column_step, place, row_place, column_place):
+    def give(rows, columns, grad, indices, at, grad_input, to, row_step, column_step, place, row_place, column_place):
         """Add a window's gradient where its maximum was: at one of rows x columns places."""
         value, where = load(grad, at), load_places(indices, at, load(grad, at))
         nothing = spread(grad.dtype.type(0), value)
@@ -238,8 +252,7 @@ def _make_give(name, load):
                 tap = to + h * row_step + w * column_step
                 store(grad_input, tap, load(grad_input, tap) + choose(where == here, value, nothing))
 
-    give.__qualname__ = name
-    return inlined(give)
+    return _for_two_by_two(name, give)
 
 
 _give, _give_one = _make_give("give", load), _make_give("give_one", load_one)
@@ -252,13 +265,6 @@ def _max_pool_input(grad, indices, kernel, stride, before, dilation, grad_input,
 
 @serial
 def _max_pool_input_slabs(grad, indices, kernel, stride, before, dilation, grad_input, tasks, task):
-    begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
-    for slab in range(begin, end):
-        _max_pool_input_slab(grad, indices, kernel, stride, before, dilation, grad_input, slab)
-
-
-@serial
-def _max_pool_input_slab(grad, indices, kernel, stride, before, dilation, grad_input, slab):
     """Clear a slab of input rows; then add to it from every window that reaches it, in order."""
     _, height, width, channels = grad_input.shape
     flat, flat_indices, flat_input = (
@@ -266,28 +272,30 @@ def _max_pool_input_slab(grad, indices, kernel, stride, before, dilation, grad_i
         indices.reshape(grad.size),
         grad_input.reshape(grad_input.size),
     )
-    n, last = divmod(slab, grad.shape[1])
-    low, high = _slab(last, grad.shape[1], stride[0], before[0], height)
-    clear(flat_input, (n * height + low) * width * channels, (high - low) * width * channels)
     row_place, column_place = dilation[0] * width, dilation[1]
     row_step, column_step = row_place * channels, column_place * channels
     whole = channels - channels % lanes(flat)
-    for y in range(_first_window(low, stride[0], before[0], dilation[0] * (kernel[0] - 1)), last + 1):
-        i, rows = _taps_inside(y * stride[0] - before[0] - low, dilation[0], kernel[0], high - low)
-        for x in range(grad.shape[2]):
-            j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
-            at, place = ((n * grad.shape[1] + y) * grad.shape[2] + x) * channels, (low + i) * width + j
-            to = (n * height * width + place) * channels
-            for c in range(0, whole, lanes(flat)):
-                _give(
-                    flat, flat_indices, at + c, flat_input, to + c, rows, columns, row_step, column_step, place,
-                    row_place, column_place,
-                )  # fmt: skip
-            for c in range(whole, channels):
-                _give_one(
-                    flat, flat_indices, at + c, flat_input, to + c, rows, columns, row_step, column_step, place,
-                    row_place, column_place,
-                )  # fmt: skip
+    begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
+    for slab in range(begin, end):
+        n, last = divmod(slab, grad.shape[1])
+        low, high = _slab(last, grad.shape[1], stride[0], before[0], height)
+        clear(flat_input, (n * height + low) * width * channels, (high - low) * width * channels)
+        for y in range(_first_window(low, stride[0], before[0], dilation[0] * (kernel[0] - 1)), last + 1):
+            i, rows = _taps_inside(y * stride[0] - before[0] - low, dilation[0], kernel[0], high - low)
+            for x in range(grad.shape[2]):
+                j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
+                at, place = ((n * grad.shape[1] + y) * grad.shape[2] + x) * channels, (low + i) * width + j
+                to = (n * height * width + place) * channels
+                for c in range(0, whole, lanes(flat)):
+                    _give(
+                        rows, columns, flat, flat_indices, at + c, flat_input, to + c, row_step, column_step,
+                        place, row_place, column_place,
+                    )  # fmt: skip
+                for c in range(whole, channels):
+                    _give_one(
+                        rows, columns, flat, flat_indices, at + c, flat_input, to + c, row_step, column_step,
+                        place, row_place, column_place,
+                    )  # fmt: skip
 
 
 @parallel
@@ -317,7 +325,7 @@ def _scatter(grad_output, indices, grad_input, outside):
 
 
 def _make_mean(name, load, zeros):
-    def mean(source, at, rows, columns, row_step, divisor, output, to, channels):
+    def mean(rows, columns, source, at, row_step, divisor, output, to, channels):
         """Sum of rows x columns vectors, divided."""
         total = zeros(source)
         for h in range(rows):
@@ -325,8 +333,7 @@ def _make_mean(name, load, zeros):
                 total = total + load(source, at + h * row_step + w * channels)
         store(output, to, total / spread(divisor, total))
 
-    mean.__qualname__ = name
-    return inlined(mean)
+    return _for_two_by_two(name, mean)
 
 
 _mean, _mean_of_one = _make_mean("mean", load, zeros), _make_mean("mean_of_one", load_one, zeros_one)
@@ -339,30 +346,25 @@ def _avg_pool(source, divisor, kernel, stride, before, dilation, output, tasks):
 
 @serial
 def _avg_pool_rows(source, divisor, kernel, stride, before, dilation, output, tasks, task):
+    _, height, width, channels = source.shape
+    flat, flat_output, row_step = source.reshape(source.size), output.reshape(output.size), width * channels
+    whole = channels - channels % lanes(flat)
     begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
     for row in range(begin, end):
-        _avg_pool_row(source, divisor, kernel, stride, before, dilation, output, row)
-
-
-@serial
-def _avg_pool_row(source, divisor, kernel, stride, before, dilation, output, row):
-    _, height, width, channels = source.shape
-    flat, flat_output = source.reshape(source.size), output.reshape(output.size)
-    n, y = divmod(row, output.shape[1])
-    i, rows = _taps_inside(y * stride[0] - before[0], dilation[0], kernel[0], height)
-    whole = channels - channels % lanes(flat)
-    for x in range(output.shape[2]):
-        j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
-        at, to = ((n * height + i) * width + j) * channels, (row * output.shape[2] + x) * channels
-        by = divisor[y, x]
-        for c in range(0, whole, lanes(flat)):
-            _mean(flat, at + c, rows, columns, width * channels, by, flat_output, to + c, channels)
-        for c in range(whole, channels):
-            _mean_of_one(flat, at + c, rows, columns, width * channels, by, flat_output, to + c, channels)
+        n, y = divmod(row, output.shape[1])
+        i, rows = _taps_inside(y * stride[0] - before[0], dilation[0], kernel[0], height)
+        for x in range(output.shape[2]):
+            j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
+            at, to = ((n * height + i) * width + j) * channels, (row * output.shape[2] + x) * channels
+            by = divisor[y, x]
+            for c in range(0, whole, lanes(flat)):
+                _mean(rows, columns, flat, at + c, row_step, by, flat_output, to + c, channels)
+            for c in range(whole, channels):
+                _mean_of_one(rows, columns, flat, at + c, row_step, by, flat_output, to + c, channels)
 
 
 def _make_share(name, load):
-    def share(grad, at, divisor, grad_input, to, rows, columns, row_step, channels):
+    def share(rows, columns, grad, at, divisor, grad_input, to, row_step, channels):
         """Add a window's gradient, divided as its sum was, to each of its rows x columns places."""
         value = load(grad, at)
         value = value / spread(divisor, value)
@@ -371,8 +373,7 @@ def _make_share(name, load):
                 tap = to + h * row_step + w * channels
                 store(grad_input, tap, load(grad_input, tap) + value)
 
-    share.__qualname__ = name
-    return inlined(share)
+    return _for_two_by_two(name, share)
 
 
 _share, _share_one = _make_share("share", load), _make_share("share_one", load_one)
@@ -385,26 +386,21 @@ def _avg_pool_input(grad, divisor, kernel, stride, before, dilation, grad_input,
 
 @serial
 def _avg_pool_input_slabs(grad, divisor, kernel, stride, before, dilation, grad_input, tasks, task):
+    _, height, width, channels = grad_input.shape
+    flat, flat_input, row_step = grad.reshape(grad.size), grad_input.reshape(grad_input.size), width * channels
+    whole = channels - channels % lanes(flat)
     begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
     for slab in range(begin, end):
-        _avg_pool_input_slab(grad, divisor, kernel, stride, before, grad_input, slab)
-
-
-@serial
-def _avg_pool_input_slab(grad, divisor, kernel, stride, before, grad_input, slab):
-    _, height, width, channels = grad_input.shape
-    flat, flat_input = grad.reshape(grad.size), grad_input.reshape(grad_input.size)
-    n, last = divmod(slab, grad.shape[1])
-    low, high = _slab(last, grad.shape[1], stride[0], before[0], height)
-    clear(flat_input, (n * height + low) * width * channels, (high - low) * width * channels)
-    whole = channels - channels % lanes(flat)
-    for y in range(_first_window(low, stride[0], before[0], kernel[0] - 1), last + 1):
-        i, rows = _taps_inside(y * stride[0] - before[0] - low, 1, kernel[0], high - low)
-        for x in range(grad.shape[2]):
-            j, columns = _taps_inside(x * stride[1] - before[1], 1, kernel[1], width)
-            at = ((n * grad.shape[1] + y) * grad.shape[2] + x) * channels
-            to = ((n * height + low + i) * width + j) * channels
-            for c in range(0, whole, lanes(flat)):
-                _share(flat, at + c, divisor[y, x], flat_input, to + c, rows, columns, width * channels, channels)
-            for c in range(whole, channels):
-                _share_one(flat, at + c, divisor[y, x], flat_input, to + c, rows, columns, width * channels, channels)
+        n, last = divmod(slab, grad.shape[1])
+        low, high = _slab(last, grad.shape[1], stride[0], before[0], height)
+        clear(flat_input, (n * height + low) * row_step, (high - low) * row_step)
+        for y in range(_first_window(low, stride[0], before[0], dilation[0] * (kernel[0] - 1)), last + 1):
+            i, rows = _taps_inside(y * stride[0] - before[0] - low, dilation[0], kernel[0], high - low)
+            for x in range(grad.shape[2]):
+                j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
+                at = ((n * grad.shape[1] + y) * grad.shape[2] + x) * channels
+                to, by = ((n * height + low + i) * width + j) * channels, divisor[y, x]
+                for c in range(0, whole, lanes(flat)):
+                    _share(rows, columns, flat, at + c, by, flat_input, to + c, row_step, channels)
+                for c in range(whole, channels):
+                    _share_one(rows, columns, flat, at + c, by, flat_input, to + c, row_step, channels)
