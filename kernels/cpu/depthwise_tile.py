@@ -18,8 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compile import serial
-from .simd import Emitter
-from .simd import _index
+from .simd import Emitter, _index
 
 PIXELS = 8
 _BLOCKS = (3, 1)  # columns of a kernel that are taken at once
