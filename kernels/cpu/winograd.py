@@ -16,6 +16,7 @@ Winograd's sums are other sums than those of the definition: see README.md for t
 alone. Sources: those of `cook_toom.py`.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -104,61 +105,63 @@ def _geometry(input_size, weight_size, output_size=None, stride=1, padding=0, di
     )
 
 
-def _of_forward(input, weight, bias=None, **options):
-    return _geometry(input.shape, weight.shape, **options), input.dtype
+class Plan(NamedTuple):
+    """What there is to do, one pass for each phase of the target; or why it cannot be done, or would not pay."""
+
+    passes: list
+    obstacle: str = ""
+    doubt: str = ""
 
 
-def _of_input(input_size, weight, grad_output, **options):
-    return _geometry(input_size, weight.shape, grad_output.shape, **options), weight.dtype
+@functools.lru_cache(4096)
+def _plan(geometry, dtype, to_input=False):
+    obstacle = _obstacle(geometry, to_input)
+    if obstacle:
+        return Plan([], obstacle)
+    axes = [(forward_axis(geometry, 0), forward_axis(geometry, 1))]
+    channels = geometry.in_channels, geometry.out_channels
+    if to_input:
+        axes = [(y, x) for y in input_axes(geometry, 0) for x in input_axes(geometry, 1)]
+        channels = channels[::-1]
+    passes, cycles, by_definition = zip(*(_best_pass(y, x, geometry.batch, *channels, dtype) for y, x in axes), strict=True)
+    if dtype == np.float64:
+        return Plan(passes, doubt="float64 is asked for where rounding counts")
+    doubt = f"an estimate of {sum(cycles):.1e} cycles against {sum(by_definition):.1e}"
+    return Plan(passes, doubt="" if sum(cycles) < sum(by_definition) else doubt)
 
 
-def _of_weight(input, weight_size, grad_output, **options):
-    return _geometry(input.shape, weight_size, grad_output.shape, **options), input.dtype
+def _obstacle(geometry, to_input):
+    taps = max(-(-k // s) for k, s in zip(geometry.kernel_size, geometry.stride, strict=True))
+    if geometry.groups != 1 or geometry.dilation != (1, 1):
+        return "groups and dilation must be 1"
+    if taps == 1:
+        return "a kernel no larger than its stride leaves nothing to save"
+    if taps + 1 > MOST_POINTS:
+        return f"{taps} taps for each phase of the stride take more than {MOST_POINTS} points"
+    if to_input and any(k < s for k, s in zip(geometry.kernel_size, geometry.stride, strict=True)):
+        return "the stride skips pixels"
+    sizes = (*geometry.full_input_size, *geometry.full_weight_size, *geometry.full_output_size)
+    return "" if all(sizes) else "there is nothing to multiply"
 
 
-def _supports(call):
-    """Whether the geometry of a call has the form: True, or why not."""
-
-    def supports(*args, **options):
-        geometry, _ = call(*args, **options)
-        taps = max(-(-k // s) for k, s in zip(geometry.kernel_size, geometry.stride, strict=True))
-        if geometry.groups != 1 or geometry.dilation != (1, 1):
-            return "groups and dilation must be 1"
-        if taps == 1:
-            return "a kernel no larger than its stride leaves nothing to save"
-        if taps + 1 > MOST_POINTS:
-            return f"{taps} taps for each phase of the stride take more than {MOST_POINTS} points"
-        if call is _of_input and any(k < s for k, s in zip(geometry.kernel_size, geometry.stride, strict=True)):
-            return "the stride skips pixels"
-        sizes = (*geometry.full_input_size, *geometry.full_weight_size, *geometry.full_output_size)
-        return True if all(sizes) else "there is nothing to multiply"
-
-    return supports
+def _plan_forward(input, weight, bias=None, **options):
+    return _plan(_geometry(input.shape, weight.shape, **options), input.dtype)
 
 
-def _pays(call):
-    """Whether it is faster than the definition, by estimate: True, or why not."""
-
-    def pays(*args, **options):
-        geometry, dtype = call(*args, **options)
-        if dtype == np.float64:
-            return "float64 is asked for where rounding counts"
-        axes = _backward_axes(geometry) if call is _of_input else _forward_axes(geometry)
-        channels = geometry.in_channels, geometry.out_channels
-        channels = channels[::-1] if call is _of_input else channels
-        work = [_best_pass(y, x, geometry.batch, *channels, dtype) for y, x in axes]
-        winograd, direct = (sum(cycles) for cycles in zip(*(w[1:] for w in work), strict=True))
-        return True if winograd < direct else f"an estimate of {winograd:.1e} cycles against {direct:.1e}"
-
-    return pays
+def _plan_input(input_size, weight, grad_output, **options):
+    return _plan(_geometry(input_size, weight.shape, grad_output.shape, **options), weight.dtype, to_input=True)
 
 
-def _forward_axes(geometry):
-    return [(forward_axis(geometry, 0), forward_axis(geometry, 1))]
+def _plan_weight(input, weight_size, grad_output, **options):
+    return _plan(_geometry(input.shape, weight_size, grad_output.shape, **options), input.dtype)
 
 
-def _backward_axes(geometry):
-    return [(y, x) for y in input_axes(geometry, 0) for x in input_axes(geometry, 1)]
+def _with_plan(plan):
+    """How an implementation with such a plan is registered."""
+    return {
+        "supports": lambda *args, **options: plan(*args, **options).obstacle or True,
+        "pays": lambda *args, **options: plan(*args, **options).doubt or True,
+    }
 
 
 def _best_pass(y, x, batch, channels_from, channels_to, dtype):
@@ -186,20 +189,20 @@ def _best_pass(y, x, batch, channels_from, channels_to, dtype):
     return best
 
 
-@reference.conv2d.implementation("winograd", supports=_supports(_of_forward), pays=_pays(_of_forward))
+@reference.conv2d.implementation("winograd", **_with_plan(_plan_forward))
 def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     n, k, height, width = geometry.full_output_size
     output = empty((n, height, width, k), input.dtype)
-    work, _, _ = _best_pass(*_forward_axes(geometry)[0], n, geometry.in_channels, k, input.dtype)
+    (work,) = _plan(geometry, input.dtype).passes
     bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
     _correlate(work, channels_last(input), weight, bias, output)
     return channels_first(output)
 
 
-@reference.conv2d_input.implementation("winograd", supports=_supports(_of_input), pays=_pays(_of_input))
+@reference.conv2d_input.implementation("winograd", **_with_plan(_plan_input))
 def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
         input_size, weight.shape, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -207,20 +210,19 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     n, c, height, width = geometry.full_input_size
     grad_input = empty((n, height, width, c), weight.dtype)
     source, turned, none = channels_last(grad_output), weight.swapaxes(0, 1), np.zeros(c, weight.dtype)
-    for y, x in _backward_axes(geometry):
-        work, _, _ = _best_pass(y, x, n, geometry.out_channels, c, weight.dtype)
+    for work in _plan(geometry, weight.dtype, to_input=True).passes:
         _correlate(work, source, turned, none, grad_input)
     return channels_first(grad_input)
 
 
-@reference.conv2d_weight.implementation("winograd", supports=_supports(_of_weight), pays=_pays(_of_weight))
+@reference.conv2d_weight.implementation("winograd", **_with_plan(_plan_weight))
 def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     source, grad = channels_last(input), channels_last(grad_output)
     k, c, _, _ = geometry.full_weight_size
-    work, _, _ = _best_pass(*_forward_axes(geometry)[0], geometry.batch, c, k, input.dtype)
+    (work,) = _plan(geometry, input.dtype).passes
     rows, columns = work.grid()
     squares, products = source.shape[0] * rows * columns, work.points**2
     depth = len(work.phases) * _whole_vectors(c, source.dtype)
