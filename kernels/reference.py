@@ -53,6 +53,12 @@ def add_bias(output, bias, geometry):
 
 
 @kernel
+def channel_sum(input: Array):
+    """(C,): the sum of (N, C, ...) over everything but channels. It is the gradient of a bias."""
+    return input.sum(axis=(0, *range(2, input.ndim)), dtype=input.dtype)
+
+
+@kernel
 def conv2d_input(input_size: Size, weight: Array, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1):
     """Gradient of conv2d by its input, which is transposed convolution. Linear in weight and in grad_output.
 

@@ -50,6 +50,18 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd):
     return _shaped(grad_input, input), grad_weight.astype(input.dtype), grad_bias.astype(input.dtype)
 
 
+def _is_large(input):
+    return True if input.size > _CHUNK_ELEMENTS else f"up to {_CHUNK_ELEMENTS} elements NumPy is as fast"
+
+
+@reference.channel_sum.implementation("numba", pays=_is_large)
+def channel_sum(input):
+    rows, chunk = _rows(input)
+    sums = np.zeros((-(-len(rows) // chunk), input.shape[1]))
+    _chunk_sums(rows, chunk, sums)
+    return sums.sum(axis=0).astype(input.dtype)
+
+
 def _join(means, squares, chunk, count):
     """Mean and variance of all rows from the chunks' means and sums of squared deviations."""
     counts = np.full((len(means), 1), chunk)
@@ -99,6 +111,23 @@ def _fold(stretch, result):
         row = stretch[start : start + len(result)]
         for c in range(len(result)):
             result[c] += row[c]
+
+
+@entry
+def _chunk_sums(rows, chunk, sums):
+    fork(_sum_chunk, (rows, chunk, sums), len(sums))
+
+
+@serial
+def _sum_chunk(rows, chunk, sums, tasks, task):
+    """Add to zeros: the sum of each column of a chunk."""
+    rows, length = rows[task * chunk : (task + 1) * chunk], _stretch(sums.shape[1])
+    flat, total = rows.reshape(rows.size), np.zeros(length)
+    for start in range(0, len(flat), length):
+        part = flat[start : start + length]
+        for i in range(len(part)):
+            total[i] += part[i]
+    _fold(total, sums[task])
 
 
 @entry

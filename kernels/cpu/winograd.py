@@ -123,7 +123,9 @@ def _plan(geometry, dtype, to_input=False):
     if to_input:
         axes = [(y, x) for y in input_axes(geometry, 0) for x in input_axes(geometry, 1)]
         channels = channels[::-1]
-    passes, cycles, by_definition = zip(*(_best_pass(y, x, geometry.batch, *channels, dtype) for y, x in axes), strict=True)
+    passes, cycles, by_definition = zip(
+        *(_best_pass(y, x, geometry.batch, *channels, dtype) for y, x in axes), strict=True
+    )
     if dtype == np.float64:
         return Plan(passes, doubt="float64 is asked for where rounding counts")
     doubt = f"an estimate of {sum(cycles):.1e} cycles against {sum(by_definition):.1e}"

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+import kernels
 from scratchnet.ops.elementwise import exp, square
 from scratchnet.ops.indexing import gather
 from scratchnet.ops.registry import Bad, Kink, S, op
@@ -63,7 +64,10 @@ def _by_rows(function):
 )
 def sum(x, /, dim=None, keepdim=False):
     """Sum over ``dim``; 0 where there is nothing to add."""
-    return np.sum(x, axis=axes("sum", dim, x.ndim), keepdims=keepdim)
+    over = axes("sum", dim, x.ndim)
+    if x.ndim == 4 and over == (0, 2, 3) and not keepdim and x.dtype.kind == "f":
+        return kernels.channel_sum(x)  # the gradient of a convolution's bias
+    return np.sum(x, axis=over, keepdims=keepdim)
 
 
 @op(

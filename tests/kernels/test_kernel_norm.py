@@ -73,3 +73,12 @@ def test_a_batch_without_elements_has_mean_and_variance_zero(implementation):
     assert (mean.tolist(), invstd.tolist()) == ([0, 0, 0], [2, 2, 2])
     assert [g.shape for g in gradients] == [x.shape, (3,), (3,)]
     assert not any(g.any() for g in gradients)
+
+
+@given(
+    st.tuples(st.integers(0, 3), st.sampled_from((1, 3, 16, 600)), st.integers(0, 90), st.integers(1, 9)), cases.seeds
+)
+def test_channel_sums_are_exact_on_integers(size, seed):
+    x = cases.lay_out(cases.integers(np.random.default_rng(seed), size, "float32"), "channels_last")
+    with kernels.use("numba"):
+        assert cases.same_bits(kernels.channel_sum(x), cases.reference(kernels.channel_sum, x))

@@ -1,0 +1,102 @@
+"""The input gradient of a convolution of few channels: project every pixel on all taps, then add up what overlaps.
+
+Where images have one or three channels, the sums of `conv.py` would fill one lane of a vector register, or three.
+Here the columns of the matrix product are the taps (row, column, channel) of the kernel: each pixel of grad_output
+times the weight is a small square of the input gradient, and the squares are added where they go ("col2im"). An image
+is added up by one thread, in the order of its pixels, so results do not depend on the number of threads.
+"""
+
+import numpy as np
+
+from .. import reference
+from ..geometry import Conv2dGeometry
+from .compile import entry, serial
+from .fork import fork
+from .layout import channels_first, channels_last
+from .memory import empty
+from .simd import copy, panel_layout, product
+
+_PIXELS = 48  # projected at a time: a multiple of the tile's rows
+_MOST_CHANNELS = 4
+
+
+def _supports(input_size, weight, grad_output, **options):
+    geometry = Conv2dGeometry.of(input_size, weight.shape, grad_output.shape, **{**_DEFAULTS, **options})
+    if geometry.groups != 1 or geometry.dilation[1] != 1:
+        return "groups and horizontal dilation must be 1"
+    return True if grad_output.size and weight.size and min(geometry.input_size) else "there is nothing to add"
+
+
+def _pays(input_size, weight, grad_output, **options):
+    if input_size[1] > _MOST_CHANNELS:
+        return f"more than {_MOST_CHANNELS} channels fill vectors"
+    return True if input_size[0] > 1 else "one image is one thread's work"
+
+
+_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+@reference.conv2d_input.implementation("narrow", supports=_supports, pays=_pays)
+def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
+    geometry = Conv2dGeometry.of(
+        input_size, weight.shape, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    n, c, height, width = geometry.full_input_size
+    k, _, kernel_height, kernel_width = geometry.full_weight_size
+    matrix = weight.transpose(0, 2, 3, 1).reshape(k, kernel_height * kernel_width * c)
+    panels, vectors, panel_width = panel_layout(matrix.shape[1], weight.dtype)
+    packed = np.zeros((k, panels * panel_width), weight.dtype)
+    packed[:, : matrix.shape[1]] = matrix
+    packed = np.ascontiguousarray(packed.reshape(k, panels, panel_width).swapaxes(0, 1))
+    grad_input = empty((n, height, width, c), weight.dtype)
+    scratch = empty((n, _PIXELS * (k + panels * panel_width)), weight.dtype)
+    none = np.zeros(panels * panel_width, weight.dtype)
+    corner = tuple(before for before, _ in geometry.padding)
+    _add_up(
+        channels_last(grad_output), packed, none, vectors, geometry.kernel_size, geometry.stride, corner,
+        geometry.dilation[0], scratch, grad_input, n,
+    )  # fmt: skip
+    return channels_first(grad_input)
+
+
+@entry
+def _add_up(grad, packed, none, vectors, kernel, stride, corner, dilation, scratch, grad_input, tasks):
+    fork(_add_up_image, (grad, packed, none, vectors, kernel, stride, corner, dilation, scratch, grad_input), tasks)
+
+
+@serial
+def _add_up_image(grad, packed, none, vectors, kernel, stride, corner, dilation, scratch, grad_input, tasks, task):
+    """One image."""
+    pixels, depth = grad.shape[1] * grad.shape[2], grad.shape[3]
+    source, image = grad[task].reshape(pixels * depth), grad_input[task]
+    columns, width = packed.shape[0] * packed.shape[2], packed.shape[2]
+    rest, squares = scratch[task], scratch[task, _PIXELS * depth :]
+    flat_packed = packed.reshape(packed.size)
+    image[:] = 0
+    for first in range(0, pixels, _PIXELS):
+        size = min(_PIXELS, pixels - first)
+        a = source[first * depth :]
+        if size < _PIXELS:  # the tile would read beyond the end
+            copy(rest, 0, source, first * depth, size * depth)
+            a = rest
+        product(
+            vectors, a, depth, 1, flat_packed, depth * width, width, depth, none, 0, squares, columns, size,
+            packed.shape[0],
+        )  # fmt: skip
+        _add_squares(squares, columns, first, size, grad.shape[2], kernel, stride, corner, dilation, image)
+
+
+@serial
+def _add_squares(squares, columns, first, size, grad_width, kernel, stride, corner, dilation, image):
+    height, width, channels = image.shape
+    flat = image.reshape(image.size)
+    for i in range(size):
+        y, x = divmod(first + i, grad_width)
+        left = x * stride[1] - corner[1]
+        low, high = max(-left, 0) * channels, min(kernel[1], width - left) * channels
+        for h in range(kernel[0]):
+            row = y * stride[0] - corner[0] + h * dilation
+            if 0 <= row < height:
+                to, at = (row * width + left) * channels, i * columns + h * kernel[1] * channels
+                for j in range(low, high):
+                    flat[to + j] += squares[at + j]
