@@ -139,8 +139,12 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride):
         target[:, origin[0] :: stride[0], origin[1] :: stride[1]] = bias
         return
     panels, vectors, width = panel_layout(channels_to, source.dtype)
-    packed = empty((groups, panels, depth, width), source.dtype)
-    _pack(*flat(weight), rows, columns, channels_to, packed, tasks_for(panels))
+    memory, strides = flat(weight)
+    if tuple(strides[1:3]) == (1, width) and (groups, panels, depth, channels_to) == (1, 1, channels_from, width):
+        packed = memory.reshape(1, 1, depth, width)  # it lies as it should: the matrices of a linear layer do
+    else:
+        packed = empty((groups, panels, depth, width), source.dtype)
+        _pack(memory, strides, rows, columns, channels_to, packed, tasks_for(channels_from))
     starts = np.zeros((groups, panels * width), source.dtype)
     starts[:, :channels_to] = bias.reshape(groups, channels_to)
     patches = patches_of(offsets_y, offsets_x, step, source.shape[3], channels_from)
@@ -160,19 +164,19 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride):
 
 @entry
 def _pack(weight, strides, rows, columns, channels, packed, tasks):
-    fork(_pack_panels, (weight, strides, rows, columns, channels, packed), tasks)
+    fork(_pack_channels, (weight, strides, rows, columns, channels, packed), tasks)
 
 
 @serial
-def _pack_panels(weight, strides, rows, columns, channels, packed, tasks, task):
-    """packed[group, panel, (row, column, from), to] of the task's panels: zeros where there is no such channel."""
+def _pack_channels(weight, strides, rows, columns, channels, packed, tasks, task):
+    """packed[group, panel, (row, column, from), to] of the task's channels `from`: zeros where there is no channel `to`."""
     groups, panels, depth, width = packed.shape
     channels_from = depth // (len(rows) * len(columns))
-    begin, end = portion(panels, tasks, task)
+    begin, end = portion(channels_from, tasks, task)
     for group in range(groups):
-        for panel in range(begin, end):
-            for first in range(0, channels_from, _PACKED_TOGETHER):
-                last = min(first + _PACKED_TOGETHER, channels_from)
+        for panel in range(panels):
+            for first in range(begin, end, _PACKED_TOGETHER):
+                last = min(first + _PACKED_TOGETHER, end)
                 for j in range(width):
                     k = panel * width + j
                     for c in range(first, last):
