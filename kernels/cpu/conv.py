@@ -169,7 +169,7 @@ def _pack(weight, strides, rows, columns, channels, packed, tasks):
 
 @serial
 def _pack_channels(weight, strides, rows, columns, channels, packed, tasks, task):
-    """packed[group, panel, (row, column, from), to] of the task's channels `from`: zeros where there is no channel `to`."""
+    """packed[group, panel, (row, column, from), to] of the task's channels `from`, zeros beyond the last `to`."""
     groups, panels, depth, width = packed.shape
     channels_from = depth // (len(rows) * len(columns))
     begin, end = portion(channels_from, tasks, task)
