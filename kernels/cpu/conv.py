@@ -144,7 +144,8 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride):
         packed = memory.reshape(1, 1, depth, width)  # it lies as it should: the matrices of a linear layer do
     else:
         packed = empty((groups, panels, depth, width), source.dtype)
-        _pack(memory, strides, rows, columns, channels_to, packed, tasks_for(channels_from))
+        offsets = (rows[:, None] * strides[3] + columns * strides[4]).reshape(-1)
+        _pack(memory, strides, offsets, channels_from, channels_to, packed, tasks_for(channels_from))
     starts = np.zeros((groups, panels * width), source.dtype)
     starts[:, :channels_to] = bias.reshape(groups, channels_to)
     patches = patches_of(offsets_y, offsets_x, step, source.shape[3], channels_from)
@@ -163,30 +164,28 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride):
 
 
 @entry
-def _pack(weight, strides, rows, columns, channels, packed, tasks):
-    fork(_pack_channels, (weight, strides, rows, columns, channels, packed), tasks)
+def _pack(weight, strides, offsets, channels_from, channels_to, packed, tasks):
+    fork(_pack_channels, (weight, strides, offsets, channels_from, channels_to, packed), tasks)
 
 
 @serial
-def _pack_channels(weight, strides, rows, columns, channels, packed, tasks, task):
-    """packed[group, panel, (row, column, from), to] of the task's channels `from`, zeros beyond the last `to`."""
-    groups, panels, depth, width = packed.shape
-    channels_from = depth // (len(rows) * len(columns))
+def _pack_channels(weight, strides, offsets, channels_from, channels_to, packed, tasks, task):
+    """packed[group, panel, (tap, from), to] of the task's channels `from`, zeros beyond the last `to`."""
+    groups, panels, _, width = packed.shape
     begin, end = portion(channels_from, tasks, task)
     for group in range(groups):
         for panel in range(panels):
+            there = min(width, channels_to - panel * width)
             for first in range(begin, end, _PACKED_TOGETHER):
                 last = min(first + _PACKED_TOGETHER, end)
-                for j in range(width):
-                    k = panel * width + j
+                for j in range(there):
                     for c in range(first, last):
-                        at, t = group * strides[0] + k * strides[1] + c * strides[2], c
-                        for row in rows:
-                            for column in columns:
-                                there = k < channels
-                                value = weight[at + row * strides[3] + column * strides[4]] if there else 0
-                                packed[group, panel, t, j] = value
-                                t += channels_from
+                        at = group * strides[0] + (panel * width + j) * strides[1] + c * strides[2]
+                        for t in range(len(offsets)):
+                            packed[group, panel, t * channels_from + c, j] = weight[at + offsets[t]]
+                for t in range(len(offsets)):
+                    for c in range(first, last):
+                        packed[group, panel, t * channels_from + c, there:] = 0
 
 
 @entry
@@ -291,7 +290,7 @@ def _weight_gradient_of_chunk(
     width = vectors * VECTOR_BYTES // partial.itemsize
     total = partial[part, group, row_task].reshape(rows * columns)
     total[:] = 0
-    flat_grad, straight = grad.reshape(grad.size), columns == channels_to
+    flat_grad, straight = grad.reshape(grad.size), columns == channels_to and columns == width
     scratch = np.zeros(_GRADIENT_BLOCK * rows, source.dtype)
     packed = np.zeros(1 if straight else _GRADIENT_BLOCK * columns, source.dtype)
     begin, end = part * chunk, min((part + 1) * chunk, grad.shape[0] * extent[0] * extent[1])
@@ -299,13 +298,15 @@ def _weight_gradient_of_chunk(
         size = min(_GRADIENT_BLOCK, end - first)
         gather(scratch, rows, source, patches, group * channels_from, extent, first, size)
         start = first * all_channels + group * channels_to
-        b, bt = flat_grad[start:], all_channels
+        b, bt, panel_stride = flat_grad[start:], all_channels, width
         if not straight:
+            b, bt, panel_stride = packed, width, _GRADIENT_BLOCK * width
             for p in range(size):
-                copy(packed, p * columns, flat_grad, start + p * all_channels, channels_to)
-            b, bt = packed, columns
+                for k in range(0, channels_to, width):
+                    at = start + p * all_channels + k
+                    copy(packed, k * _GRADIENT_BLOCK + p * width, flat_grad, at, min(width, channels_to - k))
         product(
-            vectors, scratch, 1, rows, b, width, bt, size, total, columns, total, columns, rows, columns // width
+            vectors, scratch, 1, rows, b, panel_stride, bt, size, total, columns, total, columns, rows, columns // width
         )  # fmt: skip
 
 

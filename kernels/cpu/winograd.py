@@ -244,7 +244,10 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     )  # fmt: skip
     grad_weight = empty(geometry.full_weight_size, source.dtype)
     memory, strides = flat(grad_weight)
-    _unpack_weight(work.outputs, work.taps, sums, memory, strides, work.kernel_taps, c, k, tasks_for(c))
+    _unpack_weight(
+        work.outputs, work.taps, sums, width, memory, strides, _offsets(work, strides), c, k, depth // len(work.phases),
+        tasks_for(c),
+    )  # fmt: skip
     return grad_weight
 
 
@@ -270,6 +273,12 @@ def _correlate(work, source, weight, bias, target):
         work.outputs, work.taps, source, work.phases, work.step, packed, starts, target, work.origin, work.stride,
         work.extent, vectors, block, left, right, patches, tasks,
     )  # fmt: skip
+
+
+def _offsets(work, strides):
+    """For each phase and each of its r x r taps, where it lies in the weight's memory; -1 where there is none."""
+    rows, columns = work.kernel_taps[:, 0, :, None], work.kernel_taps[:, 1, None, :]
+    return np.where((rows < 0) | (columns < 0), -1, rows * strides[2] + columns * strides[3]).reshape(-1)
 
 
 def _block(squares, bytes_of_square, bytes_of_weight, height):
@@ -301,44 +310,38 @@ def _pack(work, weight, dtype):
     make = empty if channels == c else np.zeros
     packed = make((work.points**2, panels, len(work.phases) * channels, width), dtype)
     memory, strides = flat(weight)
-    _pack_weight(work.outputs, work.taps, memory, strides, work.kernel_taps, c, k, channels, packed, tasks_for(c))
+    _pack_weight(
+        work.outputs, work.taps, memory, strides, _offsets(work, strides), c, k, channels, packed, tasks_for(c)
+    )
     return packed, vectors
 
 
 @entry
-def _pack_weight(outputs, taps, weight, strides, kernel_taps, channels_from, channels_to, channels, packed, tasks):
-    fork(
-        _pack_channels, (outputs, taps, weight, strides, kernel_taps, channels_from, channels_to, channels, packed),
-        tasks,
-    )  # fmt: skip
+def _pack_weight(outputs, taps, weight, strides, offsets, channels_from, channels_to, channels, packed, tasks):
+    fork(_pack_channels, (outputs, taps, weight, strides, offsets, channels_from, channels_to, channels, packed), tasks)
 
 
 @serial
-def _pack_channels(
-    outputs, taps, weight, strides, kernel_taps, channels_from, channels_to, channels, packed, tasks, task
-):
+def _pack_channels(outputs, taps, weight, strides, offsets, channels_from, channels_to, channels, packed, tasks, task):
     """Few channels and one panel at a time, so that the taps of a pair of channels are read once and stay in cache."""
     begin, end = portion(channels_from, tasks, task)
     r, n = len(taps), len(outputs) + len(taps) - 1
     _, panels, depth, width = packed.shape
-    flat, plane, size = packed.reshape(packed.size), panels * depth * width, len(kernel_taps) * r * r * width
+    flat, plane, size = packed.reshape(packed.size), panels * depth * width, len(offsets) * width
     squares = np.zeros(_PACKED_TOGETHER * size, packed.dtype)
-    for first in range(begin, end, _PACKED_TOGETHER):
-        last = min(first + _PACKED_TOGETHER, end)
-        for panel in range(panels):
-            for k in range(panel * width, (panel + 1) * width):
+    for panel in range(panels):
+        there = min(width, channels_to - panel * width)
+        squares[:] = 0
+        for first in range(begin, end, _PACKED_TOGETHER):
+            last = min(first + _PACKED_TOGETHER, end)
+            for k in range(there):
                 for c in range(first, last):
-                    to = (c - first) * size + k - panel * width
-                    for p in range(len(kernel_taps)):
-                        for a in range(r):
-                            for b in range(r):
-                                h, w = kernel_taps[p, 0, a], kernel_taps[p, 1, b]
-                                if h >= 0 and w >= 0:
-                                    at = k * strides[0] + c * strides[1] + h * strides[2] + w * strides[3]
-                                    squares[to] = weight[at] if k < channels_to else 0
-                                to += width
+                    at, to = (panel * width + k) * strides[0] + c * strides[1], (c - first) * size + k
+                    for t in range(len(offsets)):
+                        if offsets[t] >= 0:
+                            squares[to + t * width] = weight[at + offsets[t]]
             for c in range(first, last):
-                for p in range(len(kernel_taps)):
+                for p in range(len(offsets) // (r * r)):
                     taps_to_products(
                         outputs, taps, squares, (c - first) * size + p * r * r * width, r * width, width,
                         flat, (panel * depth + p * channels + c) * width, n * plane, plane, width,
@@ -517,29 +520,35 @@ def _read_outputs(outputs, taps, grad, grid, first, size, right, columns, plane,
 
 
 @entry
-def _unpack_weight(outputs, taps, sums, weight, strides, kernel_taps, channels_from, channels_to, tasks):
-    fork(_unpack_channels, (outputs, taps, sums, weight, strides, kernel_taps, channels_from, channels_to), tasks)
+def _unpack_weight(outputs, taps, sums, width, weight, strides, offsets, channels_from, channels_to, channels, tasks):
+    fork(
+        _unpack_channels,
+        (outputs, taps, sums, width, weight, strides, offsets, channels_from, channels_to, channels), tasks,
+    )  # fmt: skip
 
 
 @serial
-def _unpack_channels(outputs, taps, sums, weight, strides, kernel_taps, channels_from, channels_to, tasks, task):
+def _unpack_channels(
+    outputs, taps, sums, width, weight, strides, offsets, channels_from, channels_to, channels, tasks, task
+):
+    """The way back of _pack_channels, by the same steps."""
     begin, end = portion(channels_from, tasks, task)
     r, n = len(taps), len(outputs) + len(taps) - 1
     _, depth, columns = sums.shape
-    flat = sums.reshape(sums.size)
-    square = np.empty(r * r * columns, sums.dtype)
-    lanes = VECTOR_BYTES // sums.itemsize
-    channels = (channels_from + lanes - 1) // lanes * lanes
-    for phase in range(len(kernel_taps)):
-        for c in range(begin, end):
-            row = (phase * channels + c) * columns
-            taps_from_products(
-                outputs, taps, flat, row, n * depth * columns, depth * columns, square, 0, r * columns, columns, columns
-            )
-            for a in range(r):
-                for b in range(r):
-                    h, w = kernel_taps[phase, 0, a], kernel_taps[phase, 1, b]
-                    if h >= 0 and w >= 0:
-                        at = c * strides[1] + h * strides[2] + w * strides[3]
-                        for k in range(channels_to):
-                            weight[at + k * strides[0]] = square[(a * r + b) * columns + k]
+    flat, plane, size = sums.reshape(sums.size), depth * columns, len(offsets) * width
+    squares = np.empty(_PACKED_TOGETHER * size, sums.dtype)
+    for first in range(begin, end, _PACKED_TOGETHER):
+        last = min(first + _PACKED_TOGETHER, end)
+        for start in range(0, columns, width):
+            for c in range(first, last):
+                for p in range(len(offsets) // (r * r)):
+                    taps_from_products(
+                        outputs, taps, flat, (p * channels + c) * columns + start, n * plane, plane,
+                        squares, (c - first) * size + p * r * r * width, r * width, width, width,
+                    )  # fmt: skip
+            for k in range(min(width, channels_to - start)):
+                for c in range(first, last):
+                    to, at = (start + k) * strides[0] + c * strides[1], (c - first) * size + k
+                    for t in range(len(offsets)):
+                        if offsets[t] >= 0:
+                            weight[to + offsets[t]] = squares[at + t * width]
