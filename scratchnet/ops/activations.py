@@ -7,7 +7,12 @@ import numpy as np
 import kernels
 from scratchnet.ops.elementwise import clamp, erf, exp, mul, where
 from scratchnet.ops.registry import Kink, S, elementwise, op
-from scratchnet.tensor import Tensor
+from scratchnet.tensor import Tensor, get_default_dtype
+
+
+def _floating(x):
+    """Integers in the default dtype, as in PyTorch."""
+    return x if x.dtype.kind == "f" else x.astype(get_default_dtype())
 
 
 def _smooth(r):
@@ -22,7 +27,7 @@ def _smooth(r):
 )
 def relu(x, /):
     """max(x, 0); the gradient at 0 is 0."""
-    return kernels.relu(x)
+    return kernels.relu(x) if x.dtype.kind == "f" else np.maximum(x, 0)
 
 
 @op(
@@ -77,7 +82,7 @@ def elu(x, /, alpha=1.0):
 )
 def sigmoid(x, /):
     """1 / (1 + e^-x), with no overflow and full relative accuracy in both tails."""
-    return kernels.sigmoid(x)
+    return kernels.sigmoid(_floating(x))
 
 
 @op(
@@ -96,7 +101,7 @@ def sigmoid_backward(grad_output, output, /):
 @op(vjp={"x": lambda g, out: tanh_backward(g, out)}, samples=_smooth, reference=elementwise(math.tanh))
 def tanh(x, /):
     """Hyperbolic tangent."""
-    return kernels.tanh(x)
+    return kernels.tanh(_floating(x))
 
 
 @op(

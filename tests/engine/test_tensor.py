@@ -58,6 +58,13 @@ def test_integers_stay_integers_and_become_floats_by_division():
     assert n.float().dtype == np.float32
 
 
+def test_activations_of_integers():
+    x = sn.tensor([1, -1, 2])
+    assert (x.relu().dtype, x.relu().tolist()) == (np.int64, [1, 0, 2])
+    assert x.sigmoid().dtype == x.tanh().dtype == np.float32
+    np.testing.assert_allclose(x.tanh().data, np.tanh([1, -1, 2]), rtol=1e-6)
+
+
 def test_default_dtype(double_default):
     assert sn.tensor([1.0]).dtype == np.float64
     assert sn.zeros(2).dtype == np.float64
