@@ -12,18 +12,19 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
-def save_curves(path: Path, rows: list[dict]) -> None:
-    """Loss and accuracy of training and test data over epochs."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+def save_curves(path: Path, rows: list[dict], panels: dict[str, dict[str, str]]) -> None:
+    """Columns of a log over epochs: ``panels`` has for each title the lines, {label: column}."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.4), layout="constrained", squeeze=False)
     epochs = [row["epoch"] for row in rows]
-    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        for part, style in (("train", "o--"), ("test", "o-")):
-            axis.plot(epochs, [row[f"{part}_{quantity}"] for row in rows], style, label=part, markersize=4)
-        axis.set(xlabel="epoch", title=quantity)
+    for axis, (title, lines) in zip(axes.flat, panels.items(), strict=True):
+        for label, column in lines.items():
+            axis.plot(epochs, [row[column] for row in rows], "o--" if label == "train" else "o-", label=label, ms=4)
+        axis.set(xlabel="epoch", title=title)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False)
+        if len(lines) > 1:
+            axis.legend(frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

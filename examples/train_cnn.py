@@ -145,7 +145,8 @@ def main(argv=None):
             run.save(score=test_accuracy)
 
     _, test_accuracy, logits, labels = evaluate(model, test_loader)
-    reporting.save_curves(args.out / "curves.png", run.rows)
+    panels = {quantity: {part: f"{part}_{quantity}" for part in ("train", "test")} for quantity in ("loss", "accuracy")}
+    reporting.save_curves(args.out / "curves.png", run.rows, panels)
     reporting.save_mistakes(args.out / "mistakes.png", test, logits, labels, classes)
     run.say(f"results in {args.out}")
 

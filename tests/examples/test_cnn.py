@@ -1,30 +1,14 @@
 """The classifier examples, run as a user runs them, on little data."""
 
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import run, start
 
 from scratchnet.data import Digits
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-def start(script, *arguments, **options):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "1"}
-    command = [sys.executable, ROOT / "examples" / script, *map(str, arguments)]
-    return subprocess.Popen(command, text=True, env=environment, **options)
-
-
-def run(script, *arguments):
-    with start(script, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        stdout, stderr = process.communicate()
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="module")
