@@ -1,45 +1,9 @@
-"""How good predictions are."""
-
-import math
-import numbers
+"""How often predicted classes are right."""
 
 import numpy as np
 
-from scratchnet.device import to_device
+from scratchnet.metrics.inputs import on_host
 from scratchnet.tensor import Tensor
-
-
-class Mean:
-    """The mean of values that come one after the other. ``state_dict()`` lets a checkpoint hold a mean half-way.
-
-    ``value`` is NaN before the first update.
-    """
-
-    def __init__(self):
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all values."""
-        self.total, self.weight = 0.0, 0
-
-    def update(self, value: float, weight: int = 1) -> None:
-        """Take in a value that is the mean of ``weight`` samples."""
-        if not isinstance(value, numbers.Real):
-            raise TypeError(f"Mean: value must be a number, got {value!r:.80}; take item() of a tensor")
-        self.total += float(value) * weight
-        self.weight += weight
-
-    @property
-    def value(self) -> float:
-        return self.total / self.weight if self.weight else math.nan
-
-    def state_dict(self) -> dict:
-        return {"total": self.total, "weight": self.weight}
-
-    def load_state_dict(self, state: dict) -> None:
-        if not isinstance(state, dict) or not {"total", "weight"} <= state.keys():
-            raise ValueError(f"Mean: a state_dict has total and weight, got {state!r:.80}")
-        self.total, self.weight = float(state["total"]), int(state["weight"])
 
 
 def accuracy(predictions: Tensor | np.ndarray, labels: Tensor | np.ndarray, topk: int = 1) -> float:
@@ -54,7 +18,7 @@ def accuracy(predictions: Tensor | np.ndarray, labels: Tensor | np.ndarray, topk
         ValueError: shapes do not fit, N is 0, a score is NaN, a label or ``topk`` is out of range.
         TypeError: labels or classes are not integers.
     """
-    predictions, labels = _on_host(predictions), _on_host(labels)
+    predictions, labels = on_host(predictions), on_host(labels)
     if predictions.ndim not in (1, 2):
         raise ValueError(f"accuracy: predictions must have shape (N,) or (N, C), got {predictions.shape}")
     _check_labels("accuracy", predictions, labels)
@@ -91,7 +55,7 @@ def confusion_matrix(
         ValueError: shapes do not fit, a score is NaN, or a class is out of range.
         TypeError: labels or classes are not integers.
     """
-    predictions, labels = _on_host(predictions), _on_host(labels)
+    predictions, labels = on_host(predictions), on_host(labels)
     if predictions.ndim == 2:
         if np.isnan(predictions).any():
             raise ValueError("confusion_matrix: predictions contain NaN")
@@ -106,11 +70,6 @@ def confusion_matrix(
         _check_classes("confusion_matrix", name, values, num_classes)
     cells = labels.astype(np.int64) * num_classes + predictions
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def _on_host(values) -> np.ndarray:
-    values = values.data if isinstance(values, Tensor) else values
-    return to_device(values, "cpu") if hasattr(values, "dtype") else np.asarray(values)
 
 
 def _check_labels(caller: str, predictions: np.ndarray, labels: np.ndarray) -> None:
