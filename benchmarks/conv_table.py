@@ -29,6 +29,7 @@ LAYERS = [
     (4, 3, 224, 64, 7, 2, 3, 1),
     (16, 32, 32, 32, 5, 1, 2, 1),
     (16, 64, 32, 64, 3, 1, 1, 64),
+    (32, 512, 4, 100, 4, 1, 0, 1),  # its input gradient is DCGAN's first transposed layer; the others are above
 ]
 DIRECTIONS = ("forward", "input", "weight")
 
@@ -73,7 +74,7 @@ def measure(direction, layer, seconds):
         formats = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
         doubles = [a.astype(np.float64) for a in (x, w, g)]
         expected = theirs(direction, *doubles, options, torch.contiguous_format)().numpy()
-        check_close(direction, runs["ours"](), expected, 2e-5)
+        check_close(direction, runs["ours"](), expected, 3e-4)  # Winograd's; see accuracy.py
         runs |= {name: theirs(direction, x, w, g, options, f) for name, f in formats.items()}
     return flops, medians(runs, seconds)
 

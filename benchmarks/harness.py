@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -57,3 +58,19 @@ def check_close(name: str, value, expected, tolerance: float) -> None:
     scale = np.abs(expected).max() or 1.0
     error = np.abs(value - expected).max() / scale
     assert error <= tolerance, f"{name}: relative error {error:.1e} exceeds {tolerance:.0e}"
+
+
+def write_section(path: Path, name: str, text: str) -> None:
+    """Replace what stands in a file between its marks `<!-- name: ... -->` and `<!-- /name -->`.
+
+    Raises:
+        ValueError: the file has no such marks, or several.
+    """
+    old = path.read_text()
+    section = f"(<!-- {name}:[^\n]*-->\n).*?(\n<!-- /{name} -->)"
+    new, count = re.subn(section, lambda marks: f"{marks[1]}{text}{marks[2]}", old, flags=re.S)
+    if count != 1:
+        raise ValueError(
+            f"{path} must have the marks <!-- {name}: ... --> and <!-- /{name} --> once, found them {count} times"
+        )
+    path.write_text(new)

@@ -9,14 +9,13 @@ direct method's work, 2 operations for each of its multiply-adds: a step that ge
 
 import argparse
 import math
-import re
 from pathlib import Path
 
 import numba
 import numpy as np
 
 import kernels
-from harness import check_close, machine, medians
+from harness import check_close, machine, medians, write_section
 from machine import peak_flops
 
 STEPS = {
@@ -31,7 +30,6 @@ LAYERS = {
     "4x4, stride 2": ((8, 64, 32, 32), (128, 64, 4, 4), {"stride": 2, "padding": 1}),
 }
 TOLERANCE = {"winograd": 3e-4}
-MARKS = "<!-- ladder: written by benchmarks/ladder.py -->", "<!-- /ladder -->"
 
 
 def measure(input_size, weight_size, options, seconds):
@@ -67,24 +65,10 @@ def table(results, peak):
     return "\n".join(lines)
 
 
-def write(path, text):
-    """Replace what stands between the marks in the file.
-
-    Raises:
-        ValueError: the file has no marks.
-    """
-    start, end = MARKS
-    old = path.read_text()
-    new, count = re.subn(f"{re.escape(start)}.*?{re.escape(end)}", lambda _: f"{start}\n{text}\n{end}", old, flags=re.S)
-    if count != 1:
-        raise ValueError(f"{path} must have the lines {start} and {end} once, found them {count} times")
-    path.write_text(new)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=0.5, help="measuring time for each entry")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the file's ladder marks")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the file's marks")
     args = parser.parse_args()
     threads = numba.get_num_threads()
     peak = peak_flops(threads) / 1e9
@@ -94,7 +78,7 @@ def main():
     text = f"{table(results, peak)}\n\n{note} {shapes}."
     print(text)
     if args.write:
-        write(args.write, text)
+        write_section(args.write, "ladder", text)
 
 
 if __name__ == "__main__":

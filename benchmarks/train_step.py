@@ -1,9 +1,10 @@
-"""One training step of the CNN (forward, backward, Adam), against PyTorch in the same process.
+"""Training steps (forward, backward, Adam) against PyTorch in the same process: the CNN, DCGAN-64, a convolutional VAE.
 
     python benchmarks/train_step.py
 
-Both start from the same weights and see the same batch; loss and gradients are compared before anything is timed.
-PyTorch is measured in both memory formats, and its better time counts.
+The two CNNs start from the same weights and see the same batch; loss and gradients are compared before anything is
+timed. PyTorch's CNN is measured in both memory formats, and its better time counts. The other two are one listing each
+that runs in both libraries (steps.py); that the models compute the same is for tests/golden to show.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import scratchnet as sn
 from harness import check_close, machine, medians, torch
 from scratchnet import nn, optim
 from scratchnet.models import CNN
+from steps import STEPS
 
 
 def torch_cnn(state):
@@ -74,19 +76,33 @@ def measure(batch_size, seconds):
     return medians(steps, seconds)
 
 
+def measure_listing(name, seconds):
+    """The same listing in both libraries (see steps.py), each with initial weights of its own."""
+    make, batch_size = STEPS[name]
+    steps = {"scratchnet": make("scratchnet", batch_size)}
+    if torch:
+        steps["torch NCHW"] = make("torch", batch_size)
+    return medians(steps, seconds, warmup=2)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128], help="of the CNN")
     parser.add_argument("--seconds", type=float, default=4.0, help="measuring time for each entry")
     args = parser.parse_args()
     print(machine())
-    print(f"{'batch':>5} {'scratchnet':>12} {'torch NCHW':>12} {'channels_last':>14} {'torch / scratchnet':>20}")
-    for batch_size in args.batch_sizes:
-        t = measure(batch_size, args.seconds)
+    print(f"{'step':<12} {'scratchnet':>12} {'torch NCHW':>12} {'channels_last':>14} {'torch / scratchnet':>20}")
+    rows = [(f"CNN, {n}", lambda n=n: measure(n, args.seconds)) for n in args.batch_sizes]
+    rows += [
+        (f"{name}, {STEPS[name][1]}", lambda name=name: measure_listing(name, args.seconds))
+        for name in ("dcgan", "vae")
+    ]
+    for name, run in rows:
+        t = run()
         ours, theirs = t["scratchnet"], [t.get("torch NCHW"), t.get("torch channels_last")]
         cells = [f"{1e3 * x:9.2f} ms" if x else "-" for x in (ours, *theirs)]
-        ratio = f"{min(theirs) / ours:.2f}" if torch else "-"
-        print(f"{batch_size:>5} {cells[0]:>12} {cells[1]:>12} {cells[2]:>14} {ratio:>20}")
+        ratio = f"{min(filter(None, theirs)) / ours:.2f}" if torch else "-"
+        print(f"{name:<12} {cells[0]:>12} {cells[1]:>12} {cells[2]:>14} {ratio:>20}", flush=True)
 
 
 if __name__ == "__main__":
