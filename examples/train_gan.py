@@ -1,0 +1,199 @@
+"""Train a generative adversarial network and watch it learn to draw.
+
+    python examples/train_gan.py                              # DCGAN on drawn digits, no network needed
+    python examples/train_gan.py --model small                # fewer features, faster
+    python examples/train_gan.py --data mnist --image-size 64 --epochs 3
+    python examples/train_gan.py --model conditional          # told which digit to draw
+    python examples/train_gan.py --model linear --data cifar10   # learns the mean image, and nothing else
+    python examples/train_gan.py --model wgan-gp --smoke      # a few steps, to see that everything works
+
+Every batch the discriminator learns that real images are 1 and the generator's are 0, then the generator learns to be
+taken for 1. The result folder gets metrics.jsonl, curves.png, a grid of samples from the same codes after every epoch,
+samples.gif of those grids, and checkpoints. The script ends with an assertion: the discriminator still tells the two
+apart and, where that was measured, the samples' mean image is near the test images' and they vary about as much, which
+a collapsed generator's do not.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import grids
+import reporting
+import scratchnet as sn
+from images import add_data_arguments, load_images
+from run import REFUSED, Run, add_arguments, fail
+from scratchnet import data, metrics, models, nn, optim
+from scratchnet.data.transforms import Compose, Normalize, Resize
+from scratchnet.nn import functional as F
+
+LATENT, CLASSES = 100, 10
+DEFAULT_EPOCHS = 5
+CRITIC_STEPS = 5  # of WGAN-GP, for each of the generator
+SIZES = {"small": 28, "linear": 8, "wide": 100}  # the others have --image-size
+MODELS = ("dcgan", "small", "linear", "wide", "conditional", "wgan-gp")
+# After the default epochs: the largest mean_gap, the least and the largest spread, see ``compare``.
+WANTED = {("dcgan", "digits"): (0.2, 0.7, 1.4)}
+COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake", "d_fake_after")
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=MODELS, default="dcgan")
+    add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10"])
+    parser.add_argument("--image-size", type=int, choices=[28, 32, 64], default=28)
+    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=2e-4, help="Adam's learning rate, of both")
+    parser.add_argument("--seed", type=int, default=0)
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    args.out = args.out or Path("runs") / f"{args.data}-gan-{args.model}-{args.seed}"
+    args.image_size = SIZES.get(args.model, args.image_size)
+    if min(args.epochs, args.save_every, args.keep) < 1 or args.batch_size < 2:
+        parser.error("--epochs, --save-every and --keep must be at least 1, --batch-size at least 2")
+    return args
+
+
+def build(model: str, channels: int, size: int):
+    """Generator and discriminator."""
+    shape = {"channels": channels, "image_size": size}
+    if model == "small":
+        return models.SmallGenerator(LATENT, channels), models.SmallDiscriminator(channels)
+    if model == "linear":
+        return models.TinyGenerator(LATENT, channels), models.LinearDiscriminator(channels)
+    if model == "wide":
+        return models.WideGenerator(LATENT, **shape), models.WideDiscriminator(**shape)
+    if model == "conditional":
+        return models.ConditionalGenerator(CLASSES, LATENT, **shape), models.ConditionalDiscriminator(CLASSES, **shape)
+    return models.Generator(LATENT, **shape), (models.Critic if model == "wgan-gp" else models.Discriminator)(**shape)
+
+
+def draw(generator, codes: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) in [0, 1] of codes (N, latent). A conditional generator draws the classes in turn."""
+    generator.eval()
+    images = []
+    with sn.no_grad():
+        for start in range(0, len(codes), 100):
+            z = sn.Tensor(codes[start : start + 100].astype(np.float32))
+            labels = [sn.tensor(np.arange(len(z)) % CLASSES)] if hasattr(generator, "num_classes") else []
+            images.append(generator(z, *labels).data)
+    return (np.concatenate(images) + 1) / 2
+
+
+def descend(loss, optimizer) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def discriminator_step(discriminator, optimizer, real, fake, label, wasserstein: bool) -> dict:
+    """One step on a real and a fake batch; no gradient reaches the generator. ``label`` is [labels], or [] without."""
+    fake = fake.detach()
+    on_real, on_fake = discriminator(real, *label), discriminator(fake, *label)
+    if wasserstein:
+        loss = F.wasserstein_critic_loss(on_real, on_fake) + F.gradient_penalty(discriminator, real, fake)
+    else:
+        loss = F.gan_discriminator_loss(on_real, on_fake)
+        on_real, on_fake = sn.sigmoid(on_real), sn.sigmoid(on_fake)
+    descend(loss, optimizer)
+    return {"d_loss": loss.item(), "d_real": on_real.mean().item(), "d_fake": on_fake.mean().item()}
+
+
+def generator_step(discriminator, optimizer, fake, label, wasserstein: bool) -> dict:
+    """One step of the generator through the discriminator, whose weights get no gradients."""
+    on_fake = discriminator(fake, *label)
+    if wasserstein:
+        loss = F.wasserstein_generator_loss(on_fake)
+    else:
+        loss = F.non_saturating_generator_loss(on_fake)
+        on_fake = sn.sigmoid(on_fake)
+    descend(loss, optimizer)
+    return {"g_loss": loss.item(), "d_fake_after": on_fake.mean().item()}
+
+
+def compare(fake: np.ndarray, real: np.ndarray) -> dict:
+    """How far images in [0, 1] are from real ones.
+
+    mean_gap: the largest difference of the mean images; spread: the variance over all pixels, as a share of the real.
+    """
+    gap = np.abs(fake.mean(0) - real.mean(0)).max()
+    return {"mean_gap": float(gap), "spread": float(fake.var(0).sum() / real.var(0).sum())}
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    sn.manual_seed(args.seed)
+    try:
+        train, test = load_images(args, Compose([Resize((args.image_size, args.image_size)), Normalize(0.5, 0.5)]))
+    except (OSError, ValueError) as error:
+        fail(error, REFUSED)
+    channels = train[0][0].shape[0]
+    settings = ("model", "data", "image_size", "epochs", "batch_size", "lr", "seed", "smoke")
+    config = {"trainer": "gan", "channels": channels} | {name: getattr(args, name) for name in settings}
+
+    generator, discriminator = build(args.model, channels, args.image_size)
+    wasserstein, conditional = args.model == "wgan-gp", args.model == "conditional"
+    label = [sn.tensor([0])] if conditional else []
+    shapes = (1, LATENT), (1, channels, args.image_size, args.image_size)
+    pair = zip((generator, discriminator), shapes, strict=True)
+    tables = "\n\n".join(str(nn.summary(net, shape, *label)) for net, shape in pair)
+    betas = (0.0, 0.9) if wasserstein else (0.5, 0.999)
+    g_optimizer = optim.Adam(generator.parameters(), lr=args.lr, betas=betas)
+    d_optimizer = optim.Adam(discriminator.parameters(), lr=args.lr, betas=betas)
+    loader = data.DataLoader(train, args.batch_size, shuffle=True, drop_last=True)
+    means = {name: metrics.Mean() for name in COLUMNS}
+    rng = np.random.default_rng(args.seed)
+    fixed, trial = rng.standard_normal((80, LATENT)), rng.standard_normal((len(test), LATENT))
+    real_images = test[np.arange(len(test))][0] / 2 + 0.5
+
+    parts = {"generator": generator, "discriminator": discriminator, "loader": loader, "means": means}
+    parts |= {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
+    with Run(args, config, parts) as run:
+        run.say(tables)
+        while loader.epoch < args.epochs:
+            generator.train()
+            for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
+                label = [labels] if conditional else []
+                fake = generator(sn.randn(len(images), LATENT), *label)
+                seen = discriminator_step(discriminator, d_optimizer, images, fake, label, wasserstein)
+                if not wasserstein or run.step % CRITIC_STEPS == 0:
+                    discriminator.requires_grad_(False)
+                    seen |= generator_step(discriminator, g_optimizer, fake, label, wasserstein)
+                    discriminator.requires_grad_(True)
+                for name, value in seen.items():
+                    means[name].update(value)
+                run.show(**seen)
+            result = compare(draw(generator, trial), real_images)
+            run.log(epoch=loader.epoch, **{name: mean.value for name, mean in means.items()}, **result)
+            values = {name: mean.value for name, mean in means.items()} | result
+            run.say(f"epoch {loader.epoch}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+            for mean in means.values():
+                mean.reset()
+            grids.save_grid(grids.frame(args.out, loader.epoch), draw(generator, fixed), columns=10)
+            run.save()
+
+    grids.save_animation(args.out, args.epochs)
+    panels = {
+        "loss": {"discriminator": "d_loss", "generator": "g_loss"},
+        "score" if wasserstein else "probability of being real": {
+            "D(x)": "d_real",
+            "D(G(z)) before": "d_fake",
+            "D(G(z)) after": "d_fake_after",
+        },
+        "samples against test images": {"mean gap": "mean_gap", "spread": "spread"},
+    }
+    reporting.save_curves(args.out / "curves.png", run.rows, panels)
+    run.say(f"results in {args.out}")
+
+    last = run.rows[-1]
+    assert last["d_real"] > last["d_fake"], f"the discriminator tells nothing apart: {last}"
+    if not args.smoke and args.epochs >= DEFAULT_EPOCHS and (args.model, args.data) in WANTED:
+        gap, least, most = WANTED[args.model, args.data]
+        assert result["mean_gap"] <= gap and least <= result["spread"] <= most, f"poor samples: {result}"
+    return result
+
+
+if __name__ == "__main__":
+    main()
