@@ -70,15 +70,16 @@ def build(model: str, channels: int, size: int):
     return models.Generator(LATENT, **shape), (models.Critic if model == "wgan-gp" else models.Discriminator)(**shape)
 
 
-def draw(generator, codes: np.ndarray) -> np.ndarray:
-    """Images (N, C, H, W) in [0, 1] of codes (N, latent). A conditional generator draws the classes in turn."""
+def draw(generator, codes: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    """Images (N, C, H, W) in [0, 1] of codes (N, latent); ``labels``, where it wants any, go through the classes."""
     generator.eval()
+    labels = np.arange(len(codes)) % CLASSES if labels is None else labels
     images = []
     with sn.no_grad():
-        for start in range(0, len(codes), 100):
-            z = sn.Tensor(codes[start : start + 100].astype(np.float32))
-            labels = [sn.tensor(np.arange(len(z)) % CLASSES)] if hasattr(generator, "num_classes") else []
-            images.append(generator(z, *labels).data)
+        for part in (slice(start, start + 100) for start in range(0, len(codes), 100)):
+            z = sn.Tensor(codes[part].astype(np.float32))
+            label = [sn.tensor(labels[part])] if hasattr(generator, "num_classes") else []
+            images.append(generator(z, *label).data)
     return (np.concatenate(images) + 1) / 2
 
 
