@@ -17,6 +17,7 @@ from collections import OrderedDict, deque
 import numpy as np
 
 SMALLEST = 1 << 16  # bytes; below, NumPy's own arrays are as fast: malloc does not give their pages back
+LARGEST = 1 << 26  # bytes; above, keeping a block costs more memory than its pages cost time
 LIMIT = 1 << 29  # bytes of unused blocks that are kept
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -38,7 +39,7 @@ class Pool:
         """An uninitialised C-contiguous array, like np.empty; from SMALLEST bytes on, aligned to ALIGNMENT."""
         dtype = np.dtype(dtype)
         count = math.prod(shape) * dtype.itemsize
-        if count < SMALLEST:
+        if not SMALLEST <= count <= LARGEST:
             return np.empty(shape, dtype)
         memory = np.asarray(_Lease(self, self._take(size_class(count))))
         return np.ndarray(shape, dtype, memory)  # every array of it has this `memory` as its base

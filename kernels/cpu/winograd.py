@@ -155,7 +155,11 @@ def _plan_input(input_size, weight, grad_output, **options):
 
 
 def _plan_weight(input, weight_size, grad_output, **options):
-    return _plan(_geometry(input.shape, weight_size, grad_output.shape, **options), input.dtype)
+    """Never the default: where all terms are 0 its sums are not, and Adam makes whole steps of what rounding leaves
+    there. A convolutional VAE parted from PyTorch 5,000 times further than PyTorch's own float32 from its float64.
+    """
+    plan = _plan(_geometry(input.shape, weight_size, grad_output.shape, **options), input.dtype)
+    return plan._replace(doubt="weight gradients of 0 would not come out as 0")
 
 
 def _with_plan(plan):

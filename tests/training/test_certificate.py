@@ -72,7 +72,10 @@ def weight(row):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (first_conv_backward, r"step 3, op \d+ of \d+: .* in the backward pass of conv2d gives other bits; what came"),
+        (
+            first_conv_backward,
+            r"step 3, op \d+ of \d+: .* in the backward pass of conv2d_bias gives other bits; what came",
+        ),
         (drop, r"step 3, op 4 of \d+: \w+ in one run, \w+ in the other"),
         (weight, r"step 3: all \d+ ops agree, but the state after it differs in model.5.weight"),
         (lambda row: row.update(step=4), "the files part at steps 3 and 4"),
