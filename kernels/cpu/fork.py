@@ -1,7 +1,7 @@
-"""Calling a compiled function on several threads: what `prange` does, for a quarter of its compile time.
+"""Calling a compiled function on several threads: what `prange` does, in less than half of its compile time.
 
 Numba turns the body of a prange loop into a function, wraps it twice, and optimises it anew each time: the loop over
-Winograd's squares took 14 s to compile, and with `fork` it takes 4. `fork` calls Numba's pool of threads itself.
+Winograd's squares took 14 s to compile, and with `fork` it takes 6. `fork` calls Numba's pool of threads itself.
 """
 
 from llvmlite import ir
