@@ -1,0 +1,99 @@
+"""Train the DCGAN of examples/train_gan.py in PyTorch: the yardstick of benchmarks/generators.py.
+
+    python benchmarks/gan_twin.py OUT --image-size 28 --epochs 10 --data-root DIR
+
+The same layers, initial distributions, losses, optimisers, images and number of epochs; only the framework and the
+random numbers are others. OUT gets the generator's weights as safetensors, whose names are those of scratchnet's.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from scratchnet import data
+from scratchnet.data.transforms import Compose, Normalize, Resize
+
+LATENT = 100
+
+
+def networks(size: int, features: int = 64):
+    """Generator and discriminator (Radford et al. 2016, section 3); sizes are 28 or 64."""
+    smallest, widths = {28: (7, [2 * features, features]), 64: (4, [8, 4, 2, 1])}[size]
+    if size == 64:
+        widths = [features * width for width in widths]
+    generator, before = [], LATENT
+    for i, width in enumerate(widths):
+        kernel = (smallest, 1, 0) if i == 0 else (4, 2, 1)
+        generator += [nn.ConvTranspose2d(before, width, *kernel, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        before = width
+    generator += [nn.ConvTranspose2d(before, 1, 4, 2, 1, bias=False), nn.Tanh()]
+    discriminator, before = [], 1
+    for i, width in enumerate(reversed(widths)):
+        norm = [nn.BatchNorm2d(width)] if i else []
+        discriminator += [nn.Conv2d(before, width, 4, 2, 1, bias=False), *norm, nn.LeakyReLU(0.2)]
+        before = width
+    discriminator += [nn.Conv2d(before, 1, smallest, 1, 0, bias=False), nn.Flatten(0)]
+    pair = nn.Sequential(*generator), nn.Sequential(*discriminator)
+    for net in pair:
+        net.apply(weights_init)
+    return pair
+
+
+def weights_init(module):
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def train_step(generator, discriminator, g_optimizer, d_optimizer, real) -> tuple[float, float]:
+    """One step of both; returns their losses."""
+    ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+    fake = generator(torch.randn(len(real), LATENT, 1, 1))
+    d_optimizer.zero_grad()
+    on_real, on_fake = discriminator(real), discriminator(fake.detach())
+    d_loss = F.binary_cross_entropy_with_logits(on_real, ones) + F.binary_cross_entropy_with_logits(on_fake, zeros)
+    d_loss.backward()
+    d_optimizer.step()
+    g_optimizer.zero_grad()
+    discriminator.requires_grad_(False)
+    g_loss = F.binary_cross_entropy_with_logits(discriminator(fake), ones)
+    g_loss.backward()
+    discriminator.requires_grad_(True)
+    g_optimizer.step()
+    return d_loss.item(), g_loss.item()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="file to write, .safetensors")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--image-size", type=int, choices=[28, 64], default=28)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    size = (args.image_size, args.image_size)
+    train = data.MNIST(args.data_root, train=True, transform=Compose([Resize(size), Normalize(0.5, 0.5)]))
+    loader = data.DataLoader(train, args.batch_size, shuffle=True, drop_last=True)
+    pair = networks(args.image_size)
+    optimizers = [torch.optim.Adam(net.parameters(), lr=args.lr, betas=(0.5, 0.999)) for net in pair]
+    for epoch in range(args.epochs):
+        started = time.perf_counter()
+        losses = [train_step(*pair, *optimizers, torch.from_numpy(images.numpy().copy())) for images, _ in loader]
+        d_loss, g_loss = (sum(column) / len(losses) for column in zip(*losses, strict=True))
+        seconds = time.perf_counter() - started
+        print(f"epoch {epoch + 1}: d_loss {d_loss:.3f}, g_loss {g_loss:.3f}, {seconds:.0f} s", flush=True)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        save_file({f"main.{name}": value for name, value in pair[0].state_dict().items()}, args.out)
+
+
+if __name__ == "__main__":
+    main()
