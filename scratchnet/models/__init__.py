@@ -4,6 +4,7 @@ from scratchnet.models.cnn import CNN, ShallowCNN
 from scratchnet.models.conditional import ConditionalDiscriminator, ConditionalGenerator
 from scratchnet.models.critic import Critic
 from scratchnet.models.dcgan import Discriminator, Generator, weights_init
+from scratchnet.models.denoiser import DenoisingAutoencoder
 from scratchnet.models.gan import (
     LinearDiscriminator,
     SmallDiscriminator,
@@ -21,6 +22,7 @@ __all__ = [
     "ConditionalGenerator",
     "ConvVAE",
     "Critic",
+    "DenoisingAutoencoder",
     "DenseVAE",
     "Discriminator",
     "Generator",

@@ -26,6 +26,7 @@ PARAMETERS = {
     "PlaneVAE": 219_028,
     "ConvVAE": 258_025,
     "SmallConvVAE": 120_521,
+    "DenoisingAutoencoder": 103_617,
 }
 CODE, GREY, LABELS = (2, 100), (2, 1, 28, 28), (2,)
 # Inputs, and what each layer with a weight, and the model as a whole, makes of one sample.
@@ -50,6 +51,7 @@ TRACES = {
     "PlaneVAE": ([GREY], [(128,), (2,), (2,), (128,), (128,), (784,)]),
     "ConvVAE": ([GREY], [(32, 14, 14), (64, 7, 7), (20,), (20,), (3136,), (32, 14, 14), (1, 28, 28)]),
     "SmallConvVAE": ([GREY], [(8, 14, 14), (8, 7, 7), (100,), (100,), (392,), (8, 14, 14), (1, 28, 28)]),
+    "DenoisingAutoencoder": ([GREY], [(32, 14, 14), *[(64, 7, 7)] * 2, (32, 14, 14), (1, 28, 28)]),
 }
 
 
