@@ -33,7 +33,10 @@ def _always(*args, **options):
 
 
 _kernels = {}
-_homes = {"cpu": "kernels.cpu"}  # device -> package that registers its implementations, imported on first need
+_homes = {
+    "cpu": "kernels.cpu",
+    "gpu": "kernels.gpu",
+}  # device -> package that registers its implementations, imported on first need
 _policy = ContextVar("policy", default={})  # noqa: B039 - never mutated: `use` sets a new dict
 
 
@@ -253,11 +256,18 @@ def _load(device):
 
 
 def _device(kernel, name, value):
-    if isinstance(value, np.ndarray):
-        return "cpu"
-    if type(value).__module__.partition(".")[0] == "cupy":
+    device = _device_of_type(type(value))
+    if device is None:
+        raise TypeError(f"{kernel}: {name} must be a NumPy or CuPy array, given {type(value).__name__}")
+    return device
+
+
+@functools.cache
+def _device_of_type(kind):
+    """The module of its type tells CuPy's array, so that CuPy need not be imported."""
+    if kind.__module__.partition(".")[0] == "cupy":
         return "gpu"
-    raise TypeError(f"{kernel}: {name} must be a NumPy or CuPy array, given {type(value).__name__}")
+    return "cpu" if issubclass(kind, np.ndarray) else None
 
 
 def _members(name, arrays):
