@@ -33,10 +33,8 @@ def _always(*args, **options):
 
 
 _kernels = {}
-_homes = {
-    "cpu": "kernels.cpu",
-    "gpu": "kernels.gpu",
-}  # device -> package that registers its implementations, imported on first need
+# device -> package that registers its implementations, imported on first need
+_homes = {"cpu": "kernels.cpu", "gpu": "kernels.gpu"}
 _policy = ContextVar("policy", default={})  # noqa: B039 - never mutated: `use` sets a new dict
 
 

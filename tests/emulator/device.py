@@ -1,7 +1,7 @@
 """A CuPy without a GPU: its arrays are NumPy's under CuPy's name, its RawModule is the emulator.
 
-Inside `with emulated_device():` `import cupy` finds it, so launchers run as they are. Like CuPy's, its arrays do not mix
-with NumPy's, and reductions return arrays.
+Inside `with emulated_device():` `import cupy` finds it, so launchers run as they are. Like CuPy's, its arrays do not
+mix with NumPy's, and reductions return arrays.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
 
 
 def _on_host(name, value):
-    """The NumPy arrays behind device arrays, anywhere in a function's arguments; host arrays are an error as in CuPy."""
+    """The arguments of a function with NumPy arrays for device arrays; host arrays are an error, as in CuPy."""
     if isinstance(value, ndarray):
         return value.view(np.ndarray)
     if isinstance(value, np.ndarray) and value.ndim:
@@ -66,11 +66,9 @@ class _Cupy(types.ModuleType):
 
     @staticmethod
     def asarray(value, dtype=None):
-        return (
-            value
-            if isinstance(value, ndarray) and dtype in (None, value.dtype)
-            else np.array(value, dtype).view(ndarray)
-        )
+        if isinstance(value, ndarray) and dtype in (None, value.dtype):
+            return value
+        return np.array(value, dtype).view(ndarray)
 
     @staticmethod
     def asnumpy(array):

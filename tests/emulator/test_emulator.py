@@ -104,7 +104,7 @@ FAULTS = {
 ANY_FAULT = "switch (fault) {" + "".join(f"case {i}: {{ {body} break; }}\n" for i, body in enumerate(FAULTS)) + "}"
 
 
-@pytest.mark.parametrize(("number", "message"), enumerate(FAULTS.values()), ids=FAULTS)
+@pytest.mark.parametrize(("number", "message"), list(enumerate(FAULTS.values())), ids=FAULTS)
 def test_a_fault_is_an_error(number, message):
     with pytest.raises(emulate.KernelError, match=message):
         run(ANY_FAULT, numbers(64), np.int32(number), parameters="float* y, int fault", shared_mem=256)
