@@ -14,7 +14,7 @@ Nothing about the training changes: gradients and updates are looked at, not tou
 """
 
 import weakref
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from unittest import mock
@@ -25,6 +25,7 @@ from scratchnet import autograd
 from scratchnet.observe import observe_ops
 from scratchnet.optim.optimizer import Optimizer
 from scratchnet.tensor import Node, Tensor
+from scratchnet.testing.lint_gan import Verdict, inverted, minus_probability, one_label
 from scratchnet.testing.lint_vae import Latent, vae_findings
 
 LARGEST_UPDATE = 0.5  # of a weight's norm, in one step
@@ -51,7 +52,7 @@ class _Backward:
     """A backward pass: whether its loss depends on the discriminator, and which way it pushes its verdicts."""
 
     through_discriminator: bool = False
-    signs: set[float] = field(default_factory=set)
+    verdicts: list[Verdict] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -86,7 +87,10 @@ class Lint:
     update          a weight moves by more than half its norm in a step, or by less than float32 can hold
     broadcast       two tensors of as many elements, such as (N, 1) and (N,), broadcast to N times as many
     one-label       all that the discriminator learns is to say "real" more often, or "fake": it sees one label
+    inverted        the discriminator learns to say of generated images what the generator wants: labels exchanged
     independent     the generator's loss does not depend on the discriminator
+    no-log          the generator's loss is minus the discriminator's probability, whose logarithm it should be
+    shared          one step moves both generator and discriminator on one loss, though they want opposite things
     never-updated   one of generator and discriminator takes no step while the other one does
     beta, sampling, deviation, likelihood, target    of a VAE, see ``vae``
     ==============  ================================================================================================
@@ -105,7 +109,9 @@ class Lint:
         }
         self._steps: Counter = Counter()  # by model
         self._verdicts: weakref.WeakSet[Node] = weakref.WeakSet()  # the discriminator's outputs
-        self._signs: set[float] = set()
+        self._images: deque = deque(maxlen=4)  # arrays, the generator's last
+        self._of_discriminator: list[Verdict] = []  # by the passes that it was stepped on
+        self._of_generator: list[Verdict] = []
         self._optimizers: list[Optimizer] = []  # kept, so that no two have the same id
         self._latents: list[Latent] = []
         self._pass: _Backward | None = None
@@ -119,10 +125,13 @@ class Lint:
         patch(mock.patch.object(Optimizer, "step", self._around_step(Optimizer.step)))
         if "discriminator" in self.models:
             patch(self.models["discriminator"].register_forward_hook(self._after_verdict))
+        if "generator" in self.models:
+            patch(self.models["generator"].register_forward_hook(self._after_images))
         return self
 
     def __exit__(self, kind, *_) -> None:
         self._open.close()
+        self._images.clear()
         if kind is None:
             self._conclude()
 
@@ -168,14 +177,26 @@ class Lint:
             if len(sizes) == 1 and result.data.size > sizes.pop():
                 self._find("broadcast", f"{name} of shapes {shapes[0]} and {shapes[1]} gives {result.shape}")
 
-    def _after_verdict(self, module, args, output) -> None:
-        if isinstance(output, Tensor) and output.node is not None:
-            self._verdicts.add(output.node)
-            output.node.hooks.append(self._note_signs)
+    def _after_images(self, module, args, output) -> None:
+        if isinstance(output, Tensor):
+            self._images.append(output.data)
 
-    def _note_signs(self, gradient: Tensor) -> None:
-        if self._pass is not None:
-            self._pass.signs |= set(np.unique(np.sign(gradient.cpu().data)).tolist()) - {0.0}
+    def _after_verdict(self, module, args, output) -> None:
+        tensors = isinstance(output, Tensor) and args and isinstance(args[0], Tensor)
+        if not tensors or output.node is None or self._is_leaf(args[0]):  # a penalty asks for the slopes there
+            return
+        fake = any(args[0].data is images for images in self._images)
+
+        def note(gradient: Tensor) -> None:
+            if self._pass is not None:
+                self._pass.verdicts.append(Verdict.of(output.cpu().data, gradient.cpu().data, fake))
+
+        self._verdicts.add(output.node)
+        output.node.hooks.append(note)
+
+    @staticmethod
+    def _is_leaf(tensor: Tensor) -> bool:
+        return tensor.node is not None and tensor.node.op is None
 
     def _before_walk(self, walk):
         def watched(roots, goals, plan, *options):
@@ -237,9 +258,10 @@ class Lint:
             return
         parameter.gradients += 1
         parameter.nonzero |= bool(gradient.data.any())
-        norm = float(np.linalg.norm(old.ravel()))
-        if parameter.tensor.ndim > 1 and norm > 0 and gradient.data.any():
-            parameter.updates.append(float(np.linalg.norm((parameter.tensor.data - old).ravel())) / norm)
+        new = parameter.tensor.data
+        norms = [float(np.linalg.norm(x.ravel())) for x in (new - old, old, new)]
+        if parameter.tensor.ndim > 1 and norms[1] > 0 and gradient.data.any():
+            parameter.updates.append(norms[0] / max(norms[1:]))  # what began at 0 may well double
 
     def _after_step(self, params: list[_Watched]) -> None:
         models = {parameter.model for parameter in params}
@@ -251,12 +273,18 @@ class Lint:
             self._find(
                 "accumulated", f"gradients of the step before are added to, zero_grad() is missing: {_of(stale)}"
             )
-        sources = {source for parameter in graded for source in parameter.sources}
-        judged = any(source.through_discriminator for source in sources)
-        if "generator" in models and "discriminator" in self.models and sources and not judged:
+        if "discriminator" in self.models:
+            self._after_step_of_a_pair(models, graded)
+
+    def _after_step_of_a_pair(self, models: set[str], graded: list[_Watched]) -> None:
+        sources = {model: {s for p in graded if p.model == model for s in p.sources} for model in models}
+        to_generator, to_discriminator = (sources.get(model, set()) for model in ("generator", "discriminator"))
+        if to_generator and not any(source.through_discriminator for source in to_generator):
             self._find("independent", "the generator's loss does not depend on the discriminator")
-        if "discriminator" in models:
-            self._signs = self._signs.union(*(source.signs for source in sources))
+        if to_generator & to_discriminator:
+            self._find("shared", "a step moves the generator and, on the same loss, the discriminator")
+        self._of_generator += [verdict for source in to_generator for verdict in source.verdicts]
+        self._of_discriminator += [verdict for source in to_discriminator for verdict in source.verdicts]
 
     # When they are done
 
@@ -278,11 +306,18 @@ class Lint:
         restarted = [p for p in stepped if len(p.optimizers) > 1 and max(p.optimizers.values()) == 1]
         self._list("restarted", "a new optimiser in every step, whose averages begin anew", restarted)
         self._updates([p for p in stepped if p.updates])
-        if len(self._signs) == 1:
-            verdict = "real" if self._signs == {-1.0} else "fake"
+        self._losses_of_a_pair()
+
+    def _losses_of_a_pair(self) -> None:
+        if label := one_label(self._of_discriminator):
+            self._find("one-label", f"every gradient makes the discriminator say {label!r} more often: one label only")
+        if inverted(self._of_discriminator, self._of_generator):
             self._find(
-                "one-label", f"every gradient makes the discriminator say {verdict!r} more often: one label only"
+                "inverted",
+                "the discriminator moves verdicts on generated images as the generator does: labels exchanged",
             )
+        if minus_probability(self._of_discriminator, self._of_generator):
+            self._find("no-log", "the generator's loss is minus the discriminator's probability, not minus its log")
 
     def _list(self, rule: str, message: str, params: list[_Watched]) -> None:
         if params:

@@ -1,10 +1,16 @@
-"""The lint has nothing to say about convolutional trainings that are right."""
+"""The lint has nothing to say about trainings that are right: small ones, and those of the examples as they stand."""
 
 import itertools
 
 import certified
 import pytest
 
+import train_cnn
+import train_gan
+import train_vae
+from run import Run
+from scratchnet import models, nn
+from scratchnet.nn import functional as F
 from scratchnet.testing.lint import Lint
 
 
@@ -23,3 +29,78 @@ def test_nothing_is_found(kind, models):
         for images, labels in itertools.islice(training.parts["loader"], 3):
             training.step(images, labels)
     lint.check()
+
+
+class SeenEnoughError(Exception):
+    """Ends a run when enough has been seen."""
+
+
+@pytest.fixture
+def watch(monkeypatch, tmp_path):
+    """watch(trainer, arguments, steps): what the lint says of the first steps of an example."""
+
+    def run(trainer, *arguments, steps=3):
+        batches = Run.steps
+
+        def watched(self, *args, **options):
+            run.lint = Lint({name: part for name, part in self.parts.items() if isinstance(part, nn.Module)})
+            with run.lint:
+                yield from itertools.islice(batches(self, *args, **options), steps)
+            raise SeenEnoughError
+
+        monkeypatch.setattr(Run, "steps", watched)
+        with pytest.raises(SeenEnoughError):
+            trainer.main([*arguments, "--smoke", "--quiet", "--batch-size", "16", "--out", str(tmp_path / "run")])
+        return run.lint
+
+    return run
+
+
+@pytest.mark.parametrize("model", train_cnn.MODELS)
+def test_nothing_is_found_in_the_classifiers(model, watch):
+    watch(train_cnn, "--model", model).check()
+
+
+@pytest.mark.parametrize("model", ["dcgan", "small", "linear", "conditional", "wgan-gp"])
+def test_nothing_is_found_in_the_adversarial_pairs(model, watch):
+    watch(train_gan, "--model", model, steps=train_gan.CRITIC_STEPS if model == "wgan-gp" else 3).check()
+
+
+@pytest.fixture
+def declared(monkeypatch, watch):
+    """declared(beta): let every VAE tell the lint what its loss is made of."""
+
+    def declare(beta):
+        decode, forward = models.VAE.decode, models.VAE.forward
+
+        def noting_code(self, z):
+            self.code = z
+            return decode(self, z)
+
+        def telling(self, images, *args, **options):
+            output, mu, log_var = forward(self, images, *args, **options)
+            if hasattr(watch, "lint") and self.training:
+                watch.lint.vae(mu, log_var, self.code, output=output, target=images, beta=beta)
+            return output, mu, log_var
+
+        monkeypatch.setattr(models.VAE, "decode", noting_code)
+        monkeypatch.setattr(models.VAE, "forward", telling)
+
+    return declare
+
+
+@pytest.mark.parametrize("model", train_vae.MODELS)
+def test_nothing_is_found_in_the_vaes(model, watch, declared):
+    declared(beta=1)
+    watch(train_vae, "--model", model).check()
+
+
+def test_the_beta_of_a_mean_over_pixels_is_found_in_the_example(watch, declared):
+    declared(beta=1)
+    assert "the effective beta is 784" in watch(train_vae, "--reduction", "mean").report()
+
+
+def test_labels_exchanged_are_found_in_the_example(watch, monkeypatch):
+    right = F.gan_discriminator_loss
+    monkeypatch.setattr(F, "gan_discriminator_loss", lambda real, fake: right(fake, real))
+    assert "labels exchanged" in watch(train_gan, "--model", "linear").report()
