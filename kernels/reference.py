@@ -550,7 +550,7 @@ def check_step(param, **arrays):
     given = {name: array for name, array in arrays.items() if array is not None}
     same_shapes(param=param.shape, **{name: array.shape for name, array in given.items()})
     for name, array in {"param": param, **given}.items():
-        if name != "grad" and not array.flags.writeable:
+        if name != "grad" and not getattr(array.flags, "writeable", True):  # CuPy's arrays can always be written
             raise ValueError(f"{name} is changed in place, but the array given is read-only")
 
 

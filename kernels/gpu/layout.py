@@ -1,5 +1,26 @@
 """Between the contract's arrays and what CUDA kernels want: channels last, without gaps."""
 
+TYPES = ("float", "double")
+
+
+def ctype(dtype):
+    """The C++ name of a floating dtype."""
+    return TYPES[dtype.itemsize // 4 - 1]
+
+
+def empty(size, dtype):
+    """A new C-contiguous array."""
+    import cupy
+
+    return cupy.empty(size, dtype)
+
+
+def zeros(size, dtype):
+    """A new C-contiguous array of zeros."""
+    import cupy
+
+    return cupy.zeros(size, dtype)
+
 
 def channels_last(array):
     """(N, C, ...) as a contiguous (N, ..., C) array: a view where memory is so already, else a copy."""
@@ -13,9 +34,7 @@ def channels_first(array):
 
 def contiguous(array):
     """`array` itself if it is C-contiguous, else a copy that is."""
-    import cupy
-
-    return cupy.ascontiguousarray(array)
+    return array if array.flags.c_contiguous else array.copy(order="C")
 
 
 def memory_order(array):

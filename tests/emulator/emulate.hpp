@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+#include <math.h>  // as in CUDA, exp(float) is a float without std::
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,0 +1,67 @@
+"""What holds for every kernel on the device: pure, closed in its dtype, the reference's; no CUDA kernel is unused."""
+
+import numpy as np
+import pytest
+
+import kernels
+from kernels import gpu
+from kernels.gpu import module
+from kernels.registry import _kernels
+from tests.emulator.device import ndarray, to_device
+from tests.emulator.on_device import results, run
+from tests.kernels import kernel_cases as cases
+
+RNG = np.random.default_rng(0)
+OURS = {name for name, kernel in _kernels.items() if kernel.implementations("gpu") != ["reference"]}
+CALLS = {
+    (k.name, t): (k, *call) for t in cases.DTYPES for k, call in cases.sample_calls(RNG, t).items() if k.name in OURS
+}
+EVERY_CALL = pytest.mark.parametrize("name, dtype", CALLS)
+STEPS = {
+    kernels.sgd_step_: dict(lr=0.1, momentum=0.9, dampening=0, weight_decay=0, nesterov=False, first=False),
+    kernels.rmsprop_step_: dict(lr=0.1, alpha=0.9, eps=1e-3, weight_decay=0, momentum=0.9, centered=True),
+    kernels.adam_step_: dict(lr=0.1, step=1, beta1=0.9, beta2=0.99, eps=1e-3, weight_decay=0, decoupled=False),
+}
+
+
+def test_every_kernel_but_the_matrix_product_is_ours():
+    """The reference's `a @ b` is cuBLAS's on CuPy's arrays."""
+    assert set(_kernels) - OURS - {"conv2d", "conv2d_input", "conv2d_weight"} == {"matmul"}
+
+
+@EVERY_CALL
+def test_pure_closed_in_its_dtype_and_equal_to_the_reference(name, dtype):
+    kernel, args, options = CALLS[name, dtype]
+    given = [to_device(a) if isinstance(a, np.ndarray) else a for a in args]
+    found = results(kernel(*given, **options))
+    arrays = [(a, before) for a, before in zip(given, args, strict=True) if isinstance(a, ndarray)]
+    assert all(np.array_equal(a.get(), before) for a, before in arrays)
+    assert all(isinstance(a, ndarray) for a in found)
+    assert {str(a.dtype) for a in found} - {"int64"} == {dtype}
+    everything = [*found, *(a for a, _ in arrays)]
+    for i, output in enumerate(found):
+        assert not any(np.shares_memory(output, other) for other in everything[i + 1 :])
+    with kernels.use("reference"):
+        expected = results(kernel(*args, **options))
+    tolerance = 2e-3 if name.startswith("conv") and dtype == "float32" else 2e-6  # TF32
+    for value, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value.get(), wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("launchers", ["elementwise", "losses", "norm", "optim", "pool"])
+def test_the_compile_table_lists_what_is_launched_and_no_more(monkeypatch, launchers):
+    launched, function = set(), module._function
+
+    def recorded(raw_module, files, name, shared_bytes):
+        launched.add((files, name))
+        return function(raw_module, files, name, shared_bytes)
+
+    monkeypatch.setattr(module, "_function", recorded)
+    for kernel, args, options in CALLS.values():
+        if hasattr(getattr(gpu, launchers), kernel.name):
+            run(kernel, *args, **options)
+    for kernel, options in STEPS.items() if launchers == "optim" else ():
+        for dtype in cases.DTYPES:
+            run(kernel, *np.ones((len(kernel.arrays), 3), dtype), **options)
+    listed = getattr(gpu, launchers).INSTANCES
+    assert launched == {((files,), name) for files, names in listed.items() for name in names}
