@@ -1,9 +1,12 @@
 """Tensors from nothing: constants, ranges and random numbers. Floating results have the default dtype."""
 
+import math
+
 import numpy as np
 
 from scratchnet import device as _device
 from scratchnet import random
+from scratchnet.errors import explain
 from scratchnet.tensor import Tensor, get_default_dtype, tensor
 
 __all__ = [
@@ -63,8 +66,8 @@ def eye(n: int, m: int | None = None, dtype=None) -> Tensor:
 
 def arange(start, end=None, step=1, dtype=None) -> Tensor:
     start, end = (0, start) if end is None else (start, end)
-    if step == 0:
-        raise ValueError(f"arange: step must not be 0, from {start} to {end}")
+    if not (math.isfinite(start) and math.isfinite(end) and math.isfinite(step)) or step == 0:
+        raise ValueError(f"arange: numbers must be finite and step not 0, got start {start}, end {end}, step {step}")
     values = np.arange(start, end, step)
     return Tensor(values.astype(dtype or (get_default_dtype() if values.dtype.kind == "f" else np.int64)))
 
@@ -102,3 +105,6 @@ def randint(low, high=None, size=(), generator=None) -> Tensor:
 def randperm(n: int, generator=None) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
     return Tensor(random.chosen(generator).permutation(n))
+
+
+explain(globals())

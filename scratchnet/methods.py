@@ -11,6 +11,7 @@ import numpy as np
 
 from scratchnet import autograd, ops, random
 from scratchnet import device as _device
+from scratchnet.errors import explained
 from scratchnet.tensor import Tensor
 
 
@@ -103,7 +104,11 @@ def _index(index):
 
 
 def _getitem(self, index):
-    return ops.getitem(self, index=_index(index))
+    try:
+        index = _index(index)
+    except ValueError:
+        raise IndexError(f"getitem: the rows of the list in index {index} are of unequal length") from None
+    return ops.getitem(self, index=index)
 
 
 def std(self, dim=None, correction=1, keepdim=False):
@@ -188,6 +193,9 @@ def _setitem(self, index, value):
     _write(self, index, value, "assignment")
 
 
+_setitem.__name__ = "assignment"
+
+
 def copy_(self, source):
     """Overwrite with the values of ``source``, which must broadcast to this shape."""
     return _write(self, ..., source, "copy_")
@@ -235,19 +243,22 @@ for _function in (
     astype,
     to,
     contiguous,
-    backward,
-    register_hook,
-    retain_grad,
     copy_,
     fill_,
     zero_,
     clamp_,
+    normal_,
+    uniform_,
+    _augmented("add_", operator.add),
+    _augmented("sub_", operator.sub),
+    _augmented("mul_", operator.mul),
+    _augmented("div_", operator.truediv),
 ):
+    setattr(Tensor, _function.__name__, explained(_function))
+for _function in (backward, register_hook, retain_grad):  # they run hooks, whose errors are the user's
     setattr(Tensor, _function.__name__, _function)
-Tensor.normal_, Tensor.uniform_ = normal_, uniform_
-Tensor.__getitem__, Tensor.__setitem__ = _getitem, _setitem
-Tensor.add_, Tensor.sub_ = _augmented("add_", operator.add), _augmented("sub_", operator.sub)
-Tensor.mul_, Tensor.div_ = _augmented("mul_", operator.mul), _augmented("div_", operator.truediv)
+Tensor.size = explained(Tensor.size)
+Tensor.__getitem__, Tensor.__setitem__ = _getitem, explained(_setitem)
 Tensor.float = lambda self: astype(self, np.float32)
 Tensor.double = lambda self: astype(self, np.float64)
 Tensor.long = lambda self: astype(self, np.int64)

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 # Each room may import from rooms on lower floors, and from its own.
 FLOORS = [
     ["kernels"],
-    ["scratchnet.tensor", "scratchnet.device", "scratchnet.random", "scratchnet.cuda", "scratchnet.files"],
+    ["scratchnet.errors", "scratchnet.files"],
+    ["scratchnet.tensor", "scratchnet.device", "scratchnet.random", "scratchnet.cuda"],
     ["scratchnet.autograd"],
     ["scratchnet.ops", "scratchnet.creation", "scratchnet.methods"],
     ["scratchnet.testing", "scratchnet.serialization", "scratchnet.metrics"],

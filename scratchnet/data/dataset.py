@@ -33,7 +33,10 @@ class TensorDataset(Dataset):
     """
 
     def __init__(self, *arrays) -> None:
-        self.arrays = tuple(np.asarray(a.data if isinstance(a, Tensor) else a) for a in arrays)
+        try:
+            self.arrays = tuple(np.asarray(a.data if isinstance(a, Tensor) else a) for a in arrays)
+        except ValueError:
+            raise ValueError("TensorDataset: an array's rows are of unequal length") from None
         if not arrays or any(a.ndim == 0 for a in self.arrays):
             raise ValueError("TensorDataset: expected one or more arrays with a sample axis in front")
         lengths = [len(a) for a in self.arrays]

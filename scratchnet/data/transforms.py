@@ -12,6 +12,7 @@ import numpy as np
 
 from scratchnet.data.resample import affine_coordinates, resize, sample_bilinear
 from scratchnet.data.streams import current_generator
+from scratchnet.errors import explain
 
 
 class Compose:
@@ -288,3 +289,6 @@ def _room(have: Sequence[int], want: tuple[int, int], name: str) -> tuple[int, i
     if min(room) < 0:
         raise ValueError(f"{name}: cannot cut {want} out of an image of {tuple(have)}")
     return room
+
+
+explain(globals())

@@ -1,5 +1,6 @@
 """How good predictions and generated images are."""
 
+from scratchnet.errors import explain
 from scratchnet.metrics.classification import accuracy, confusion_matrix
 from scratchnet.metrics.coverage import ClassCoverage, class_coverage
 from scratchnet.metrics.features import FeatureDistance, FeatureNetwork, Features
@@ -26,3 +27,5 @@ __all__ = [
     "psnr",
     "ssim",
 ]
+
+explain(globals())

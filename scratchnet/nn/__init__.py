@@ -1,5 +1,6 @@
 """Layers, models and what trains them: PyTorch's ``torch.nn``."""
 
+from scratchnet.errors import explain
 from scratchnet.nn import functional, init, utils
 from scratchnet.nn.activation import (
     ELU,
@@ -47,3 +48,5 @@ from scratchnet.nn.module import Module, Parameter
 from scratchnet.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm
 from scratchnet.nn.pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
 from scratchnet.nn.summary import summary
+
+explain(globals())

@@ -9,7 +9,14 @@ from scratchnet.tensor import Tensor
 def tensors(owner: str, **values) -> None:
     """Every value must be a Tensor or None; raises TypeError."""
     for name, value in values.items():
-        if value is not None and not isinstance(value, Tensor):
+        if value is not None:
+            present(owner, **{name: value})
+
+
+def present(owner: str, **values) -> None:
+    """Every value must be a Tensor; raises TypeError."""
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
             hint = "; scratchnet.tensor() or from_numpy() makes one" if hasattr(value, "__array__") else ""
             raise TypeError(f"{owner}: expected {name} to be a Tensor, got {type(value).__name__}{hint}")
 
@@ -26,6 +33,7 @@ def floating(owner: str, **values) -> None:
 
 def shape(owner: str, value: Tensor, *wanted, name: str = "input") -> None:
     """The shape must fit ``wanted``: ints are sizes, strings stand for any size. Raises ValueError."""
+    present(owner, **{name: value})
     fits = value.ndim == len(wanted) and all(
         isinstance(w, str) or w == n for w, n in zip(wanted, value.shape, strict=True)
     )

@@ -29,6 +29,7 @@ def _name_layer(error, module) -> None:
         return
     message = str(error.args[0])
     op, _, rest = message.partition(": ")
-    if rest and op.replace("_", "") in type(module).__name__.lower():
+    op, layer = op.replace("_", ""), type(module).__name__.lower()
+    if rest and (op in layer or layer in op):  # "conv2d_bias" is a Conv2d's
         message = rest
     error.args = (f"{module!r}: {message}",)

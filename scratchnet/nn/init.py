@@ -10,6 +10,7 @@ import numpy as np
 
 from scratchnet import random
 from scratchnet.autograd import no_grad
+from scratchnet.errors import explain
 from scratchnet.tensor import Tensor
 
 
@@ -156,3 +157,6 @@ def orthogonal_(tensor, gain: float = 1.0, generator=None):
     q, r = np.linalg.qr(normal)
     q = q * np.sign(np.diag(r))
     return _write(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+
+
+explain(globals())

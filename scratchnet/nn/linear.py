@@ -77,6 +77,7 @@ class Unflatten(Module):
             )
 
     def forward(self, input):
+        checks.present("unflatten", input=input)
         dim = ops.shape.axis("unflatten", self.dim, input.ndim)
         given, inferred = input.shape[dim], -1 in self.unflattened_size
         known = math.prod(n for n in self.unflattened_size if n != -1)

@@ -49,7 +49,7 @@ class _ChannelNorm(Module):
 
     def _check(self, input) -> None:
         name = type(self).__name__.lower()
-        checks.tensors(name, input=input)
+        checks.present(name, input=input)
         layouts = [("N", self.num_features, *rest) for rest in self.layouts]
         checks.shape(name, input, *next((wanted for wanted in layouts if len(wanted) == input.ndim), layouts[0]))
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from scratchnet import ops
 from scratchnet.autograd import no_grad
+from scratchnet.errors import explain
 from scratchnet.tensor import Tensor
 
 
@@ -80,3 +81,6 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 def count_parameters(module, trainable_only: bool = False) -> int:
     """Number of elements of all parameters, shared ones once; those without gradient left out on request."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
+
+
+explain(globals())

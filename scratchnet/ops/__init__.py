@@ -1,5 +1,6 @@
 """Every differentiable function, each declared once; ``OPS`` holds their records by name."""
 
+from scratchnet.errors import explain
 from scratchnet.ops.activations import (
     elu,
     gelu,
@@ -112,3 +113,5 @@ from scratchnet.ops.shape import (
     unbind,
     unsqueeze,
 )
+
+explain(globals())

@@ -19,6 +19,8 @@ def _target_size(input, size, scale_factor):
         raise ValueError("interpolate: exactly one of size and scale_factor is needed")
     if size is not None:
         target = (size, size) if isinstance(size, int) else tuple(size)
+        if not all(isinstance(n, (int, np.integer)) for n in target):
+            raise TypeError(f"interpolate: size must be an int or two, got {size}")
         scales = [n / t if t > 0 else 0.0 for n, t in zip(input.shape[2:], target, strict=True)]
     else:
         factors = scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor, scale_factor)

@@ -81,6 +81,14 @@ def _parse(equation, operands):
             raise ValueError(f"einsum: each operand needs distinct letters, got {term!r} in {equation!r}")
         if len(term) != operand.ndim:
             raise ValueError(f"einsum: {term!r} names {len(term)} axes, its operand has shape {operand.shape}")
+    sizes = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for letter, size in zip(term, operand.shape, strict=True):
+            if size != (known := sizes.setdefault(letter, size)):
+                raise ValueError(f"einsum: {letter!r} is {known} in one operand of {equation!r} and {size} in another")
+    unknown = [letter for letter in right if letter not in sizes or right.count(letter) > 1]
+    if unknown:
+        raise ValueError(f"einsum: the result of {equation!r} has {unknown[0]!r} twice, or no operand has it")
     return terms, right
 
 
@@ -124,6 +132,8 @@ def _einsum(*operands, equation):
 
 def einsum(equation, *operands):
     """Sum of products over named axes: ``einsum("ij,jk->ik", a, b)``. No repeated letters in one operand.
+
+    Axes of one letter have one size: nothing broadcasts.
 
     Raises:
         ValueError: the equation does not fit the operands.

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet import autograd
+from scratchnet.errors import FOREIGN, in_words, says_who
 from scratchnet.tensor import Node, Saved, Tensor, get_default_dtype
 
 OPS: dict[str, "Op"] = {}
@@ -150,8 +151,15 @@ class Op:
         return f"<op {self.name}>"
 
     def __call__(self, *args, **params):
-        tensors, params = self._bind(args, params)
-        return self.forward(*tensors, **params) if self.derived else self._apply(tensors, params)[0]
+        try:
+            tensors, values = self._bind(args, params)
+            if self.derived:
+                return self.forward(*(Tensor(t) if isinstance(t, np.ndarray) else t for t in tensors), **values)
+            return self._apply(tensors, values)[0]
+        except FOREIGN as error:
+            if says_who(error):
+                raise
+            raise in_words(error, self.name, self.forward, args, params) from error
 
     def with_aux(self, *args, **params) -> tuple[Tensor, tuple]:
         """The result and the auxiliary arrays, for callers that have a use for those."""
@@ -238,6 +246,8 @@ class Op:
                 dtype = np.bool_ if isinstance(value, bool) else floating or integral
             elif not hasattr(value, "dtype"):
                 raise TypeError(f"{self.name}: expected tensors, arrays or numbers, got {type(value).__name__}")
+            if getattr(value, "dtype", None) is not None and value.dtype.kind not in "fiub":
+                raise TypeError(f"{self.name}: expected numbers, got {value.dtype} data")
             value = Tensor(np.asarray(value, dtype=dtype, like=like))
         if self.broadcasts and floating is not None and value.dtype.kind in "iu":
             value = Tensor(value.data.astype(floating))
@@ -257,11 +267,9 @@ class Op:
         wanted = self._wanted(tuple(p is not None for p in parents))
         if self.variadic and self.inputs[0] in wanted:
             wanted = wanted | set(self._names(tensors))
-        for name in wanted:
-            if name == "out":
-                node.saved[name] = Saved(out, None, exact)  # its node is this one: no cycle
-            elif name in named:
-                node.saved[name] = Saved(named[name], named[name].node, exact)
+        for name, tensor in {"out": out, **named}.items():  # in this order: messages do not depend on a set's
+            if name in wanted:  # the node of "out" is this one: no cycle
+                node.saved[name] = Saved(tensor, None if tensor is out else tensor.node, exact)
         return node
 
     def _wanted(self, needs) -> set[str]:

@@ -302,6 +302,8 @@ def split(x, split_size, dim=0):
 
 def chunk(x, chunks, dim=0):
     """At most ``chunks`` pieces of equal size (the last may be smaller) along ``dim``."""
+    if not isinstance(chunks, (int, np.integer)) or chunks < 1:
+        raise ValueError(f"chunk: chunks must be an integer of at least 1, got {chunks!r}")
     return split(x, builtins.max(1, -(-x.shape[axis("chunk", dim, x.ndim)] // chunks)), dim)
 
 

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
+from scratchnet.errors import explain
 from scratchnet.optim.optimizer import Optimizer, check_range
 
 
@@ -327,3 +328,6 @@ def _one_a_group(owner: str, name: str, value, groups: list[dict]) -> list:
 def _check_count(owner: str, name: str, value: int) -> None:
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{owner}: {name} must be an integer above 0, got {value!r}")
+
+
+explain(globals())

@@ -5,6 +5,7 @@ Beyond it, ``generative`` has the losses of GANs and VAEs.
 ``inplace`` is accepted everywhere PyTorch has it and means nothing: results are always new tensors.
 """
 
+from scratchnet.errors import explain
 from scratchnet.nn.functional.activation import (
     elu,
     gelu,
@@ -63,3 +64,5 @@ from scratchnet.nn.functional.pooling import (
     max_pool2d,
     max_unpool2d,
 )
+
+explain(globals(), but=("gradient_penalty", "r1_penalty"))

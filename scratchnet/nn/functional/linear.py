@@ -53,6 +53,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     labels = tensor.data
     if labels.dtype.kind not in "iu":
         raise TypeError(f"one_hot: expected integers, got {labels.dtype}")
+    checks.size("one_hot", -1, num_classes=num_classes)
     if num_classes == -1:
         if labels.size == 0:
             raise ValueError("one_hot: an empty tensor needs num_classes")
