@@ -59,6 +59,15 @@ def test_the_running_page_runs():
         exec(compile(code, "docs/running.md", "exec"), {})
 
 
+def test_the_generative_page_runs_and_names_tests_that_are_there():
+    names = {}
+    for code in blocks("docs/generative.md"):
+        exec(compile(code, "docs/generative.md", "exec"), names)
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/generative.md").read_text()))
+    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 20 and named <= set(re.findall(r"^def (test_\w+)", written, flags=re.MULTILINE))
+
+
 def test_the_readme_runs_but_for_training_and_declaring(names):
     runnable = [code for code in blocks("README.md") if "MNIST" not in code and "..." not in code]
     assert len(runnable) == 2
