@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import scratchnet as sn
-from scratchnet import nn
+from scratchnet import metrics, nn
 from scratchnet.metrics import FeatureNetwork, Features, frechet_distance, frechet_gaussians, kernel_distance
 
 
@@ -136,6 +136,13 @@ def test_kernel_distance_sees_a_shift():
     found = kernel_distance(features(200), features(200, shift=0.7, seed=1), generator=np.random.default_rng(0))
     assert found.value > 5 * found.standard_error
     assert "Kernel distance" in str(found) and " ± " in str(found)
+
+
+def test_distances_do_not_go_by_the_names_of_those_in_features_of_inception():
+    found = [str(distance(features(), features(seed=1))) for distance in (frechet_distance, kernel_distance)]
+    for text in (*metrics.__all__, *found):
+        assert not {"fid", "kid", "inception"} & set(text.lower().replace("_", " ").split())
+    assert all("in features of a, 60 against 60 samples" in text for text in found)
 
 
 GOOD = features()

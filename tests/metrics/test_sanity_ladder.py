@@ -9,36 +9,9 @@ import numpy as np
 import pytest
 
 import scratchnet as sn
-from scratchnet import data, nn, optim
-from scratchnet.metrics import FeatureNetwork, Features, accuracy, class_coverage, frechet_distance, kernel_distance
+from scratchnet.metrics import FeatureNetwork, Features, class_coverage, frechet_distance, kernel_distance
 
 N = 2000
-
-
-@pytest.fixture(scope="module")
-def digits():
-    sets = data.Digits(True, 2 * N), data.Digits(False, 2 * N)
-    return [(part.images.astype(np.float32) / 255, part.labels) for part in sets]
-
-
-@pytest.fixture(scope="module")
-def model(digits):
-    """A small CNN after two epochs: good enough to know digits from one another."""
-    images, labels = digits[0]
-    sn.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 5, stride=2), nn.ReLU(), nn.Flatten(),
-        nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10),
-    )  # fmt: skip
-    optimizer = optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(2):
-        for i in range(0, len(images), 50):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(sn.Tensor(images[i : i + 50])), sn.Tensor(labels[i : i + 50]))
-            loss.backward()
-            optimizer.step()
-    assert accuracy(model(sn.Tensor(digits[1][0][:N])), digits[1][1][:N]) > 0.8
-    return model
 
 
 @pytest.fixture(scope="module")

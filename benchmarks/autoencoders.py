@@ -1,0 +1,61 @@
+"""The table of variational autoencoders on MNIST, from the logs of train_vae.py: what they reach at their last epoch.
+
+    python benchmarks/autoencoders.py runs/mnist-vae-dense-0 runs/mnist-vae-plane-0 --write docs/generators.md
+
+Exit code 1: a run misses what is wanted, bold in the table.
+"""
+
+import argparse
+import sys
+from math import inf
+from pathlib import Path
+
+from harness import write_section
+from scratchnet.jsonlines import read
+
+SCHEMA = "scratchnet.metrics/1"
+COLUMNS = {"test_loss": ".2f", "test_reconstruction": ".2f", "test_kl": ".2f", "test_active": "d", "test_psnr": ".2f"}
+# The least and the most that is wanted, by model: in nats, units and dB.
+WANTED = {
+    "dense": {"test_loss": (0, 106.5)},
+    "plane": {"test_loss": (0, 160), "test_active": (2, 2)},
+    "conv": {"test_active": (10, inf), "test_psnr": (18, inf)},
+    "gaussian": {"test_active": (10, inf), "test_psnr": (18, inf)},
+}
+HEAD = """\
+| model | seed | epochs | -ELBO, nats | reconstruction | KL | active units | PSNR, dB |
+|---|---:|---:|---:|---:|---:|---:|---:|
+"""
+
+
+def row(log: list[dict]) -> tuple[str, list[str]]:
+    """A line of the table and the names of what is missed, of a log's header and rows.
+
+    Raises:
+        ValueError: not a run of train_vae.py on MNIST, or one without a finished epoch.
+    """
+    config, rows = log[0]["config"], [row for row in log[1:] if "epoch" in row]
+    if config.get("trainer") != "vae" or config["data"] != "mnist" or not rows:
+        raise ValueError(f"not the log of a run of train_vae.py on MNIST with a finished epoch: {config}")
+    last, wanted = rows[-1], WANTED.get(config["model"], {})
+    missed = [name for name, (least, most) in wanted.items() if not least <= last.get(name, -inf) <= most]
+    cells = [format(last[name], spec) if name in last else "" for name, spec in COLUMNS.items()]
+    cells = [f"**{cell}**" if name in missed else cell for name, cell in zip(COLUMNS, cells, strict=True)]
+    return " | ".join([f"| {config['model']}", str(config["seed"]), str(last["epoch"]), *cells]) + " |", missed
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the file's marks")
+    args = parser.parse_args(argv)
+    lines, missed = zip(*(row(list(read(run / "metrics.jsonl", SCHEMA))) for run in args.runs), strict=True)
+    table = HEAD + "\n".join(lines)
+    print(table)
+    if args.write:
+        write_section(args.write, "autoencoders", table)
+    return 1 if any(missed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
