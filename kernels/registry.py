@@ -17,6 +17,7 @@ import functools
 import importlib
 import inspect
 import os
+import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ def _always(*args, **options):
 _kernels = {}
 # device -> package that registers its implementations, imported on first need
 _homes = {"cpu": "kernels.cpu", "gpu": "kernels.gpu"}
+_forked = False  # whether this process is a child that cannot run compiled kernels
 _policy = ContextVar("policy", default={})  # noqa: B039 - never mutated: `use` sets a new dict
 
 
@@ -105,6 +107,11 @@ class Kernel:
 
     def __call__(self, *args, **options):
         implementation, _ = self._choose(args, options)
+        if _forked and implementation.device == "cpu" and implementation.name != REFERENCE:
+            raise RuntimeError(
+                f"{self.name}: this process was forked from one that had run compiled kernels, and its OpenMP threads "
+                "did not come along: start it by 'spawn' or 'forkserver', or before the first kernel runs"
+            )
         return implementation.function(*args, **options)
 
     def implementation(self, name, device="cpu", supports=_always, pays=_always):
@@ -251,6 +258,17 @@ def _load(device):
     """Import the package of a device's implementations, which registers them."""
     if device in _homes:
         importlib.import_module(_homes[device])
+
+
+def _look_back():
+    """After fork(), in the child: GNU OpenMP would end it without a word of ours."""
+    global _forked
+    openmp = sys.modules.get("numba.np.ufunc.omppool")  # imported when Numba starts its threads
+    _forked = _forked or getattr(openmp, "openmp_vendor", None) == "GNU"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look_back)
 
 
 def _device(kernel, name, value):

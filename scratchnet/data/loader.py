@@ -1,5 +1,6 @@
 """The loader: seeded order, whole-batch fetching, and a thread that works ahead."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -94,10 +95,12 @@ class DataLoader:
             self.epoch, self._seed, self._batch = self.epoch + 1, None, 0
 
     def _fetch_ahead(self, parts: Iterator[np.ndarray], seed: int) -> Iterator:
-        thread = ThreadPoolExecutor(1, thread_name_prefix="DataLoader")
+        thread, process = ThreadPoolExecutor(1, thread_name_prefix="DataLoader"), os.getpid()
         try:
             pending = deque(thread.submit(self._fetch, part, seed) for part in islice(parts, self.prefetch))
             while pending:
+                if os.getpid() != process:
+                    raise RuntimeError("DataLoader: its thread did not come along with fork(): begin a new iteration")
                 batch = pending.popleft().result()
                 pending.extend(thread.submit(self._fetch, part, seed) for part in islice(parts, 1))
                 yield batch

@@ -15,8 +15,8 @@ SCRIPT = Path(__file__).parent / "certified.py"
 POOLS = ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def certify(folder, threads, *options, steps=4):
-    environment = os.environ | dict.fromkeys(POOLS, str(threads))
+def certify(folder, threads, *options, steps=4, **variables):
+    environment = os.environ | dict.fromkeys(POOLS, str(threads)) | variables
     command = [sys.executable, SCRIPT, folder, str(steps), *options]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -28,13 +28,15 @@ def certified(tmp_path_factory):
     return certify(tmp_path_factory.mktemp("threads") / "1", threads=1)
 
 
-@pytest.fixture(scope="module", params=["2 threads", "8 threads", "resumed", "together"])
+@pytest.fixture(scope="module", params=["2 threads", "8 threads", "resumed", "together", "in turns"])
 def other(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("threads") / "other"
     if request.param == "resumed":  # in the middle of an epoch, with another number of threads
         return certify(certify(folder, 8, steps=2), 1)
     if request.param == "together":  # the three trainings run at once in one process
         return certify(folder, 2, "together")
+    if request.param == "in turns":  # the same, with threads of Numba's that only one Python thread may use at a time
+        return certify(folder, 2, "together", NUMBA_THREADING_LAYER="workqueue")
     return certify(folder, int(request.param[0]))
 
 
