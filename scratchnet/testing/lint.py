@@ -13,6 +13,7 @@ A VAE tells it, in each step and before ``backward()``, what its loss is made of
 Nothing about the training changes: gradients and updates are looked at, not touched. One thread at a time.
 """
 
+import functools
 import weakref
 from collections import Counter, defaultdict, deque
 from contextlib import ExitStack
@@ -21,12 +22,12 @@ from unittest import mock
 
 import numpy as np
 
-from scratchnet import autograd
+from scratchnet import autograd, ops
 from scratchnet.observe import observe_ops
 from scratchnet.optim.optimizer import Optimizer
 from scratchnet.tensor import Node, Tensor
 from scratchnet.testing.lint_gan import Verdict, inverted, minus_probability, one_label
-from scratchnet.testing.lint_vae import Latent, vae_findings
+from scratchnet.testing.lint_vae import Latent, target_findings, vae_findings
 
 LARGEST_UPDATE = 0.5  # of a weight's norm, in one step
 SMALLEST_UPDATE = 1e-7  # what float32 rounds away
@@ -92,7 +93,8 @@ class Lint:
     no-log          the generator's loss is minus the discriminator's probability, whose logarithm it should be
     shared          one step moves both generator and discriminator on one loss, though they want opposite things
     never-updated   one of generator and discriminator takes no step while the other one does
-    beta, sampling, deviation, likelihood, target    of a VAE, see ``vae``
+    target          labels or pixels outside [0, 1], compared by a binary cross entropy
+    beta, sampling, deviation, likelihood    of a VAE, see ``vae``
     ==============  ================================================================================================
 
     Args:
@@ -123,6 +125,8 @@ class Lint:
         patch(mock.patch.object(autograd, "backward", self._around_backward(autograd.backward)))
         patch(mock.patch.object(autograd, "_walk", self._before_walk(autograd._walk)))
         patch(mock.patch.object(Optimizer, "step", self._around_step(Optimizer.step)))
+        for op in (ops.binary_cross_entropy, ops.binary_cross_entropy_with_logits):
+            patch(mock.patch.object(op, "forward", self._around_cross_entropy(op.forward)))
         if "discriminator" in self.models:
             patch(self.models["discriminator"].register_forward_hook(self._after_verdict))
         if "generator" in self.models:
@@ -176,6 +180,15 @@ class Lint:
             sizes = {int(np.prod(shape)) for shape in shapes}
             if len(sizes) == 1 and result.data.size > sizes.pop():
                 self._find("broadcast", f"{name} of shapes {shapes[0]} and {shapes[1]} gives {result.shape}")
+
+    def _around_cross_entropy(self, forward):
+        @functools.wraps(forward)
+        def watched(input, target, *args, **options):
+            for message in target_findings(target):
+                self._find("target", message)
+            return forward(input, target, *args, **options)
+
+        return watched
 
     def _after_images(self, module, args, output) -> None:
         if isinstance(output, Tensor):

@@ -45,8 +45,8 @@ class Latent:
 def vae_findings(latent: Latent) -> Iterator[tuple[str, str]]:
     """(rule, message) for each thing that is wrong, see ``Lint.vae``."""
     target = _float64(latent.target)
-    if latent.likelihood != "gaussian" and (target.min() < 0 or target.max() > 1):
-        yield "target", f"Bernoulli targets lie in [0, 1], these in [{target.min():.3g}, {target.max():.3g}]"
+    if latent.likelihood != "gaussian":
+        yield from (("target", message) for message in target_findings(latent.target))
     sampled = True
     for rule, message in _sampling(latent):
         sampled = False
@@ -57,6 +57,13 @@ def vae_findings(latent: Latent) -> Iterator[tuple[str, str]]:
         return
     if sampled:
         yield from _beta(latent, reconstruction)
+
+
+def target_findings(target: Tensor) -> Iterator[str]:
+    """What is wrong with these as probabilities."""
+    values = _float64(target)
+    if values.size and (values.min() < 0 or values.max() > 1):
+        yield f"Bernoulli targets lie in [0, 1], these in [{values.min():.3g}, {values.max():.3g}]"
 
 
 def _sampling(latent: Latent) -> Iterator[tuple[str, str]]:

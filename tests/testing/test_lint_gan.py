@@ -168,6 +168,13 @@ def real_alone(gan, real, z):
     descend(gan.verdict(gan.g(z), gan.ones), gan.g_optimizer)
 
 
+def classes_for_labels(gan, real, z):
+    """The discriminator is fitted to real images and their classes, 0 to 9."""
+    classes = sn.tensor(np.arange(N) % 10).float().reshape(N, 1)
+    descend(gan.verdict(real, classes), gan.d_optimizer)
+    descend(gan.verdict(gan.g(z), gan.ones), gan.g_optimizer)
+
+
 def generated_alone(gan, real, z):
     """The discriminator is shown generated images alone, twice, labelled 1."""
     for _ in range(2):
@@ -306,6 +313,7 @@ def broadcast(gan, real, z):
     ("step", "found"),
     [
         (real_alone, {"one-label"}),
+        (classes_for_labels, {"target"}),
         (generated_alone, {"one-label"}),
         (all_are_real, {"one-label"}),
         (labels_exchanged, {"inverted"}),
