@@ -8,6 +8,8 @@ cuda/conv.cuh has the geometry. The gradient of the input is a forward pass for 
 weight is cut into slices of pixels, added in a fixed order. No sum's order depends on what ran when.
 """
 
+from itertools import product
+
 import numpy as np
 
 from .. import reference
@@ -19,6 +21,7 @@ from .tiles import ENOUGH_BLOCKS, SIMT, TF32, scalar
 MOST_PIXELS = 1 << 30  # of one launch, whose pixels are numbered by ints: larger batches are cut into several
 FEWEST_PIXELS = 256  # of a slice: fewer would not pay for writing it down
 ADD_THREADS = 256
+ADD_SLICES = "add_slices<float>", "add_slices<double>"
 
 
 def forward(method, input, weight, bias, geometry):
@@ -48,10 +51,11 @@ def _correlate(method, source, filters, bias, geometry, transposed):
     longest = blocks(height, steps[0]) * blocks(width, steps[1])  # pixels of an image in the largest phase
     for images in _launches(n, target, source):
         count = images.stop - images.start
-        arrays = source[images], filters
-        tile = method.tile(count * longest, channels // groups, source.shape[3] // groups, *arrays)
+        tile = method.tile(
+            count * longest, channels // groups, source.shape[3] // groups, source.dtype, _aligned(source, filters)
+        )
         tiles = blocks(count * longest, tile.rows) * blocks(channels // groups, tile.columns)
-        arguments = (*arrays, bias, target[images], _struct(geometry, count, transposed))
+        arguments = (source[images], filters, bias, target[images], _struct(geometry, count, transposed))
         grid = (tiles * groups * steps[0] * steps[1],)
         launch(method.files, tile.instance, grid, (tile.threads,), arguments, tile.shared_bytes)
     return channels_first(target)
@@ -67,7 +71,7 @@ def weight_gradient(method, input, grad_output, geometry):
         return weight
     (k, c, height, width), groups = weight.shape, geometry.groups
     rows, columns, pixels = height * width * c, k // groups, grad.shape[1] * grad.shape[2]
-    tile = method.weight_tile(rows, columns, c, source, grad)
+    tile = method.weight_tile(rows, columns, c, source.dtype, _aligned(source, grad))
     tiles = blocks(rows, tile.rows) * blocks(columns, tile.columns) * groups
     plans = [(i, *_slices((i.stop - i.start) * pixels, tiles)) for i in _launches(len(source), source, grad)]
     part = cupy.empty((sum(slices for _, slices, _ in plans), weight.size), source.dtype)
@@ -81,6 +85,11 @@ def weight_gradient(method, input, grad_output, geometry):
     grid = (blocks(weight.size, ADD_THREADS),)
     launch("add_slices.cu", f"add_slices<{scalar(source.dtype)}>", grid, (ADD_THREADS,), (part, weight, *sizes))
     return weight
+
+
+def _aligned(*arrays):
+    """Whether all start at multiples of 16 bytes, as views may not."""
+    return all(array.data.ptr % 16 == 0 for array in arrays)
 
 
 def _launches(batch, *images):
@@ -154,5 +163,17 @@ def always(*args, **options):
     return True
 
 
+def _instances():
+    """{files: every kernel that calls may lead to}."""
+    found = {}
+    for rows, columns, channels, dtype in product((1, 1 << 20), (1, 64, 128), (32, 33), ("float32", "float64")):
+        shape = rows, columns, channels, np.dtype(dtype), True
+        for method in (SIMT, TF32)[: 1 + (dtype == "float32")]:
+            for files, tile in ((method.files, method.tile), (method.weight_files, method.weight_tile)):
+                found.setdefault(files, {})[tile(*shape).instance] = None
+    return {files: tuple(names) for files, names in found.items()} | {"add_slices.cu": ADD_SLICES}
+
+
 register("tf32", TF32, supports=one_group_of_float32, pays=enough_channels)
 register("simt", SIMT, supports=always, pays=always)
+INSTANCES = _instances()

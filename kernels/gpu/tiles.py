@@ -24,9 +24,9 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """How to compute the products: sources, and functions that pick a Tile for (rows, columns, channels, *arrays).
+    """How to compute: sources, and functions that pick a Tile for (rows, columns, channels, dtype, aligned).
 
-    `tile` serves conv2d and conv2d_input, `weight_tile` conv2d_weight.
+    `tile` serves conv2d and conv2d_input, `weight_tile` conv2d_weight; `aligned` arrays start at multiples of 16 bytes.
     """
 
     files: tuple
@@ -40,14 +40,13 @@ def scalar(dtype):
     return "float" if dtype == np.float32 else "double"
 
 
-def simt_tile(rows, columns, channels, *arrays):
-    dtype = arrays[0].dtype
+def simt_tile(rows, columns, channels, dtype, aligned):
     narrow = columns <= 4 and dtype == np.float32
     return _simt("conv_simt", dtype, *((256, 4, 8, 4, 1) if narrow else (64, 64, 16, 4, 4)))
 
 
-def simt_weight_tile(rows, columns, channels, *arrays):
-    return _simt("conv_weight_simt", arrays[0].dtype, 64, 64, 16, 4, 4)
+def simt_weight_tile(rows, columns, channels, dtype, aligned):
+    return _simt("conv_weight_simt", dtype, 64, 64, 16, 4, 4)
 
 
 def _simt(kernel, dtype, rows, columns, depth, tile_rows, tile_columns):
@@ -56,21 +55,16 @@ def _simt(kernel, dtype, rows, columns, depth, tile_rows, tile_columns):
     return Tile(name, rows, columns, threads, 2 * depth * (rows + columns + 8) * dtype.itemsize)
 
 
-def tf32_tile(rows, columns, channels, *arrays):
-    vector = _vector((channels,), arrays)
+def tf32_tile(rows, columns, channels, dtype, aligned):
+    vector = 4 if aligned and channels % 4 == 0 else 1  # channels copied at a time
     enough = blocks(rows, 128) * blocks(columns, 128) >= ENOUGH_BLOCKS // 3
     return _tf32("conv_tf32", _tf32_sizes(vector, columns, enough), vector, pads=(DEPTH + 4) / DEPTH)
 
 
-def tf32_weight_tile(rows, columns, channels, *arrays):
-    vector = _vector((channels, columns), arrays)
+def tf32_weight_tile(rows, columns, channels, dtype, aligned):
+    vector = 4 if aligned and channels % 4 == columns % 4 == 0 else 1
     sizes = _tf32_sizes(vector, columns, enough_blocks=True)  # slices see to that
     return _tf32("conv_weight_tf32", sizes, vector, pads=1 + 16 / (sizes[0] + sizes[1]))
-
-
-def _vector(channels, arrays):
-    """How many channels to copy at a time: 4 where it divides their numbers, and 16 the addresses; else 1."""
-    return 4 if all(c % 4 == 0 for c in channels) and all(a.data.ptr % 16 == 0 for a in arrays) else 1
 
 
 def _tf32_sizes(vector, columns, enough_blocks):
