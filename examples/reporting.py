@@ -1,4 +1,4 @@
-"""The pictures that the example trainers leave behind."""
+"""What the example trainers leave behind: pictures, and an assertion on their result."""
 
 from pathlib import Path
 
@@ -10,6 +10,12 @@ except ImportError:
     raise SystemExit("the examples draw with matplotlib: pip install 'scratchnet[examples]'") from None
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+
+
+def assert_within(result: dict, wanted: dict[str, tuple[float, float]]) -> None:
+    """Assert that each measure that is ``wanted`` lies between its least and its most."""
+    for name, (least, most) in wanted.items():
+        assert least <= result[name] <= most, f"{name} is {result[name]:.3f}, wanted from {least:g} to {most:g}"
 
 
 def save_curves(path: Path, rows: list[dict], panels: dict[str, dict[str, str]]) -> None:
@@ -48,5 +54,21 @@ def save_mistakes(path: Path, dataset, logits, labels, classes, count: int = 24)
         axis.imshow(image.squeeze(), cmap="gray_r" if image.shape[2] == 1 else None, vmin=0, vmax=1)
         axis.set_title(f"{classes[labels[i]]}, not {classes[predicted[i]]}", fontsize=7)
     figure.suptitle(f"{len(wrong)} of {len(labels)} wrong; the most confident mistakes", fontsize=9)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def save_neighbours(path: Path, samples: np.ndarray, neighbours: np.ndarray, distances: np.ndarray) -> None:
+    """Rows of a sample (N, C, H, W) and its neighbours (N, K, C, H, W), under their distances (N, K)."""
+    rows, columns = distances.shape
+    figure, axes = plt.subplots(
+        rows, columns + 1, figsize=(1.2 * (columns + 1), 1.4 * rows), layout="constrained", squeeze=False
+    )
+    for sample, row, apart, places in zip(samples, neighbours, distances, axes, strict=True):
+        titles = ["sample", *(f"{distance:.2f}" for distance in apart)]
+        for image, title, axis in zip([sample, *row], titles, places, strict=True):
+            axis.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray" if len(image) == 1 else None, vmin=0, vmax=1)
+            axis.set_title(title, fontsize=8)
+            axis.axis("off")
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,7 +1,7 @@
 """Models, small enough to read, each with its parameter count in its docstring and in a test."""
 
 from scratchnet.models.cnn import CNN, ShallowCNN
-from scratchnet.models.conditional import ConditionalDiscriminator, ConditionalGenerator
+from scratchnet.models.conditional import ConditionalDiscriminator, ConditionalGenerator, ConditionalVAE
 from scratchnet.models.critic import Critic
 from scratchnet.models.dcgan import Discriminator, Generator, weights_init
 from scratchnet.models.denoiser import DenoisingAutoencoder
@@ -20,6 +20,7 @@ __all__ = [
     "VAE",
     "ConditionalDiscriminator",
     "ConditionalGenerator",
+    "ConditionalVAE",
     "ConvVAE",
     "Critic",
     "DenoisingAutoencoder",

@@ -28,7 +28,12 @@ class VAE(nn.Module):
         width: what the encoder returns.
         latent: size of a code.
         decoder: codes (N, latent) to (N, C, H, W).
+
+    Attributes:
+        likelihood: of the pixels, as ``F.negative_elbo`` wants it.
     """
+
+    likelihood = "bernoulli"
 
     def __init__(self, encoder: nn.Module, width: int, latent: int, decoder: nn.Module):
         super().__init__()
@@ -129,6 +134,8 @@ class SmallConvVAE(ConvVAE):
 
     120,521 parameters at 28 x 28 x 1. Its loss is ``F.gaussian_nll(output, images, std=...)`` plus the same KL.
     """
+
+    likelihood = "gaussian"
 
     def __init__(self, channels: int = 1, image_size: int = 28):
         super().__init__(100, (8, 8), channels, image_size, nn.Tanh)

@@ -21,6 +21,7 @@ PARAMETERS = {
     "WideDiscriminator": 37_789_505,
     "ConditionalGenerator": 822_400,
     "ConditionalDiscriminator": 148_864,
+    "ConditionalVAE": 660_824,
     "Critic": 138_561,
     "DenseVAE": 652_824,
     "PlaneVAE": 219_028,
@@ -46,6 +47,7 @@ TRACES = {
     "WideGenerator": ([CODE], [(40_000,), (64, 50, 50), (3, 100, 100)]),
     "ConditionalGenerator": ([CODE, LABELS], [*[(128, 7, 7)] * 2, *[(64, 14, 14)] * 2, (1, 28, 28)]),
     "ConditionalDiscriminator": ([GREY, LABELS], [(64, 14, 14), *[(128, 7, 7)] * 2, (1, 1, 1)]),
+    "ConditionalVAE": ([GREY, LABELS], [(400,), (20,), (20,), (400,), (784,)]),
     "Critic": ([GREY], [(64, 14, 14), (128, 7, 7), (1, 1, 1)]),
     "DenseVAE": ([GREY], [(400,), (20,), (20,), (400,), (784,)]),
     "PlaneVAE": ([GREY], [(128,), (2,), (2,), (128,), (128,), (784,)]),
@@ -96,6 +98,8 @@ def test_colour_images():
     assert models.SmallDiscriminator(3)(sn.zeros(2, 3, 28, 28)).shape == (2,)
     assert models.ConvVAE(channels=3, image_size=32)(sn.zeros(2, 3, 32, 32))[0].shape == (2, 3, 32, 32)
     assert models.DenseVAE(image_shape=(3, 5, 6))(sn.zeros(2, 3, 5, 6))[0].shape == (2, 3, 5, 6)
+    conditional = models.ConditionalVAE(num_classes=4, image_shape=(3, 5, 6))
+    assert conditional(sn.zeros(2, 3, 5, 6), sn.tensor([3, 0]))[0].shape == (2, 3, 5, 6)
 
 
 @pytest.mark.parametrize(
