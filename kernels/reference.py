@@ -1,5 +1,9 @@
 """Every kernel in plain NumPy: a signature here is the contract, a body the specification.
 
+CuPy's arrays work as well, without a look at their values but where an index must be checked: so the reference is
+what a GPU runs where it has no kernel of its own. NumPy's functions find CuPy's by themselves; new arrays are made
+`like` one that is given.
+
 Convolution is one trilinear form. With `input` zero-padded, tap (h, w) of the kernel meets a strided
 window of it,
 
@@ -10,7 +14,9 @@ another operand missing. The missing operand's slot holds its size. So the famil
 differentiation, and so are {gather2d, gather2d_input} and {avg_pool2d, avg_pool2d_input}.
 """
 
+import importlib
 import math
+import sys
 from itertools import product
 
 import numpy as np
@@ -33,7 +39,8 @@ def conv2d(input: Array, weight: Array, bias: Array | None = None, *, stride=1, 
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     padded, taps = _grouped_canvas(input, geometry), _by_tap(weight, groups)
-    output = np.zeros((geometry.batch, *_grouped(geometry.out_channels, groups), *geometry.output_size), input.dtype)
+    size = (geometry.batch, *_grouped(geometry.out_channels, groups), *geometry.output_size)
+    output = np.zeros(size, input.dtype, like=input)
     for tap, window in _windows(padded, geometry):
         output += _mix(taps[tap], window)
     return add_bias(output.reshape(geometry.full_output_size), bias, geometry)
@@ -68,7 +75,7 @@ def conv2d_input(input_size: Size, weight: Array, grad_output: Array, *, stride=
     geometry = Conv2dGeometry.of(
         input_size, weight.shape, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
-    padded = _grouped_canvas(np.zeros(geometry.full_input_size, weight.dtype), geometry)
+    padded = _grouped_canvas(np.zeros(geometry.full_input_size, weight.dtype, like=weight), geometry)
     taps, grad = _by_tap(weight, groups), _split_channels(grad_output, groups)
     for tap, window in _windows(padded, geometry):
         window += _mix(taps[tap].swapaxes(1, 2), grad)
@@ -88,7 +95,7 @@ def conv2d_weight(input: Array, weight_size: Size, grad_output: Array, *, stride
         input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     padded, grad = _grouped_canvas(input, geometry), _split_channels(grad_output, groups)
-    grad_weight = np.zeros(geometry.full_weight_size, input.dtype)
+    grad_weight = np.zeros(geometry.full_weight_size, input.dtype, like=input)
     taps = _by_tap(grad_weight, groups)
     for tap, window in _windows(padded, geometry):
         taps[tap] += np.einsum("ngkij,ngcij->gkc", grad, window, optimize=True)
@@ -107,7 +114,7 @@ def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1,
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     height, width = geometry.input_size
-    places = np.arange(height * width).reshape(1, 1, height, width)
+    places = _places(height, width, input)
     values = np.stack([window for _, window in _windows(_canvas(input, geometry, -np.inf), geometry)])
     places = np.stack([window for _, window in _windows(_canvas(places, geometry, -1), geometry)])
     output = values.max(axis=0)
@@ -143,8 +150,8 @@ def max_pool2d_input(
     )
     same_shapes(grad_output=grad_output.shape, indices=indices.shape)
     height, width = geometry.input_size
-    places = _canvas(np.arange(height * width).reshape(1, 1, height, width), geometry, -1)
-    canvas = _canvas(np.zeros(geometry.full_input_size, grad_output.dtype), geometry)
+    places = _canvas(_places(height, width, indices), geometry, -1)
+    canvas = _canvas(np.zeros(geometry.full_input_size, grad_output.dtype, like=grad_output), geometry)
     taps = zip(_windows(canvas, geometry), _windows(places, geometry), strict=True)
     for (_, window), (_, place) in reversed(list(taps)):  # so that each element sums its windows in their order
         window += np.where(indices == place, grad_output, 0)
@@ -170,9 +177,10 @@ def gather2d_input(input_size: Size, indices: Indices, grad_output: Array):
     n, c, plane = check_gather(input_size, indices.shape)
     same_shapes(indices=indices.shape, grad_output=grad_output.shape)
     _check_range(indices, plane)
-    grad_input = np.zeros((n, c, plane), grad_output.dtype)
-    image, channel = np.ogrid[:n, :c]
-    np.add.at(grad_input, (image[..., None, None], channel[..., None, None], indices), grad_output)
+    grad_input = np.zeros((n, c, plane), grad_output.dtype, like=grad_output)
+    image = np.arange(n, like=indices).reshape(n, 1, 1, 1)
+    channel = np.arange(c, like=indices).reshape(1, c, 1, 1)
+    array_module(grad_input).add.at(grad_input, (image, channel, indices), grad_output)
     return grad_input.reshape(input_size)
 
 
@@ -187,8 +195,8 @@ def avg_pool2d(
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
-    divisor = pool_divisor(geometry, count_include_pad, divisor_override, input.dtype)
-    total = np.zeros(geometry.full_output_size, input.dtype)
+    divisor = _divisor_like(input, geometry, count_include_pad, divisor_override)
+    total = np.zeros(geometry.full_output_size, input.dtype, like=input)
     for _, window in _windows(_canvas(input, geometry), geometry):
         total += window
     return total / divisor
@@ -210,8 +218,8 @@ def avg_pool2d_input(
     geometry = Pool2dGeometry.of(
         input_size, grad_output.shape, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
-    share = grad_output / pool_divisor(geometry, count_include_pad, divisor_override, grad_output.dtype)
-    canvas = _canvas(np.zeros(geometry.full_input_size, grad_output.dtype), geometry)
+    share = grad_output / _divisor_like(grad_output, geometry, count_include_pad, divisor_override)
+    canvas = _canvas(np.zeros(geometry.full_input_size, grad_output.dtype, like=grad_output), geometry)
     for _, window in reversed(list(_windows(canvas, geometry))):  # so that each element sums its windows in their order
         window += share
     (top, _), (left, _) = geometry.padding
@@ -289,7 +297,7 @@ def matmul(a: Array, b: Array):
 @kernel
 def erf(input: Array):
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x, of every element."""
-    return np.vectorize(math.erf, otypes=[input.dtype])(input)
+    return _special("erf", input)
 
 
 @kernel
@@ -474,7 +482,7 @@ def rmsprop_step_(
 
 def normal_distribution(x):
     """Phi(x) = erfc(-x / sqrt(2)) / 2, accurate in both tails."""
-    return np.vectorize(lambda v: math.erfc(-v / math.sqrt(2)) / 2, otypes=[x.dtype])(x)
+    return (_special("erfc", x.astype(np.float64) / -math.sqrt(2)) / 2).astype(x.dtype)
 
 
 def check_classes(input_size, **sample_shapes):
@@ -497,7 +505,7 @@ def _known_classes(target, classes):
     """(which labels are classes, the index of each label's entry in rows, any entry where it is none)."""
     labels = target.reshape(-1)
     kept = (labels >= 0) & (labels < classes)
-    return kept, (np.arange(labels.size), np.where(kept, labels, 0))
+    return kept, (np.arange(labels.size, like=labels), np.where(kept, labels, 0))
 
 
 def check_matmul(a_size, b_size):
@@ -531,6 +539,12 @@ def pool_divisor(geometry, count_include_pad, divisor_override, dtype):
         return np.full(geometry.output_size, divisor_override, dtype)
     rows, columns = geometry.window_lengths(count_include_pad)
     return np.outer(rows, columns).astype(dtype)
+
+
+def _divisor_like(array, geometry, count_include_pad, divisor_override):
+    """The divisor where the array is."""
+    divisor = pool_divisor(geometry, count_include_pad, divisor_override, array.dtype)
+    return divisor if isinstance(array, np.ndarray) else array_module(array).asarray(divisor)
 
 
 def check_batch_norm(input_size, **channel_shapes):
@@ -572,6 +586,23 @@ def _decayed(grad, param, weight_decay):
     return grad + weight_decay * param if weight_decay != 0 else grad
 
 
+def array_module(array):
+    """`numpy` for a NumPy array, `cupy` for a CuPy array."""
+    return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
+
+
+def _special(name, x):
+    """The function of this name for every element: Python's own on the CPU, CuPy's on a GPU."""
+    if isinstance(x, np.ndarray | np.generic):
+        return np.vectorize(getattr(math, name), otypes=[x.dtype])(x)
+    return getattr(importlib.import_module("cupyx.scipy.special"), name)(x)
+
+
+def _places(height, width, like):
+    """(1, 1, H, W): each element's flat place in its plane."""
+    return np.arange(height * width, like=like).reshape(1, 1, height, width)
+
+
 def _grouped(channels, groups):
     return groups, channels // groups
 
@@ -605,7 +636,7 @@ def _canvas(input, geometry, fill=0):
     ]
     n, c, height, width = input.shape
     rows, columns = max(ends[0], top + height + bottom), max(ends[1], left + width + right)
-    canvas = np.full((n, c, rows, columns), fill, input.dtype)
+    canvas = array_module(input).full((n, c, rows, columns), fill, input.dtype)  # NumPy's `like` would not reach CuPy
     canvas[:, :, top : top + height, left : left + width] = input
     return canvas
 

@@ -21,6 +21,7 @@ import numpy as _np
 from scratchnet import autograd, cuda, methods, nn, optim
 from scratchnet.autograd import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from scratchnet.creation import *
+from scratchnet.device import device
 from scratchnet.ops import *
 from scratchnet.random import default_generator, manual_seed
 from scratchnet.serialization import load_checkpoint, load_file, save_checkpoint, save_file

@@ -1,11 +1,15 @@
-"""Tensors from nothing: constants, ranges and random numbers. Floating results have the default dtype."""
+"""Tensors from nothing: constants, ranges and random numbers. Floating results have the default dtype.
+
+They are on the CPU unless ``device`` says otherwise; those that are made like another tensor are where that one is.
+Random numbers are drawn on the CPU, so that a seed means the same numbers on every device.
+"""
 
 import math
 
 import numpy as np
 
-from scratchnet import device as _device
 from scratchnet import random
+from scratchnet.device import module_of, to_device
 from scratchnet.errors import explain
 from scratchnet.tensor import Tensor, get_default_dtype, tensor
 
@@ -22,71 +26,76 @@ def _shape(size) -> tuple[int, ...]:
     return shape
 
 
-def _wrap(array, device, requires_grad) -> Tensor:
-    return Tensor(_device.to_device(array, device), requires_grad)
+def _moved(array, device, requires_grad=False) -> Tensor:
+    return Tensor(to_device(array, device or "cpu"), requires_grad)
 
 
-def zeros(*size, dtype=None, device="cpu", requires_grad=False) -> Tensor:
-    return _wrap(np.zeros(_shape(size), dtype or get_default_dtype()), device, requires_grad)
+def zeros(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
+    return Tensor(module_of(device or "cpu").zeros(_shape(size), dtype or get_default_dtype()), requires_grad)
 
 
-def ones(*size, dtype=None, device="cpu", requires_grad=False) -> Tensor:
-    return _wrap(np.ones(_shape(size), dtype or get_default_dtype()), device, requires_grad)
+def ones(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
+    return Tensor(module_of(device or "cpu").ones(_shape(size), dtype or get_default_dtype()), requires_grad)
 
 
-def empty(*size, dtype=None, device="cpu", requires_grad=False) -> Tensor:
-    return _wrap(np.empty(_shape(size), dtype or get_default_dtype()), device, requires_grad)
+def empty(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
+    return Tensor(module_of(device or "cpu").empty(_shape(size), dtype or get_default_dtype()), requires_grad)
 
 
-def full(size, fill_value, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+def full(size, fill_value, dtype=None, device=None, requires_grad=False) -> Tensor:
     size = (size,) if isinstance(size, int) else size
     dtype = dtype or tensor(fill_value).dtype
-    return _wrap(np.full(_shape((size,)), fill_value, dtype), device, requires_grad)
+    return Tensor(module_of(device or "cpu").full(_shape((size,)), fill_value, dtype), requires_grad)
 
 
-def zeros_like(x: Tensor, dtype=None) -> Tensor:
-    return Tensor(np.zeros_like(x.data, dtype=dtype))
+def zeros_like(x: Tensor, dtype=None, device=None) -> Tensor:
+    return _like(np.zeros_like, x, dtype, device)
 
 
-def ones_like(x: Tensor, dtype=None) -> Tensor:
-    return Tensor(np.ones_like(x.data, dtype=dtype))
+def ones_like(x: Tensor, dtype=None, device=None) -> Tensor:
+    return _like(np.ones_like, x, dtype, device)
 
 
-def full_like(x: Tensor, fill_value, dtype=None) -> Tensor:
-    return Tensor(np.full_like(x.data, fill_value, dtype=dtype))
+def full_like(x: Tensor, fill_value, dtype=None, device=None) -> Tensor:
+    return _like(np.full_like, x, dtype, device, fill_value)
 
 
-def empty_like(x: Tensor, dtype=None) -> Tensor:
-    return Tensor(np.empty_like(x.data, dtype=dtype))
+def empty_like(x: Tensor, dtype=None, device=None) -> Tensor:
+    return _like(np.empty_like, x, dtype, device)
 
 
-def eye(n: int, m: int | None = None, dtype=None) -> Tensor:
-    return Tensor(np.eye(n, m, dtype=dtype or get_default_dtype()))
+def _like(make, x, dtype, device, *values) -> Tensor:
+    values = make(x.data, *values, dtype=dtype)  # where x is: NumPy's functions find CuPy's
+    return Tensor(values if device is None else to_device(values, device))
 
 
-def arange(start, end=None, step=1, dtype=None) -> Tensor:
+def eye(n: int, m: int | None = None, dtype=None, device=None) -> Tensor:
+    return Tensor(module_of(device or "cpu").eye(n, m, dtype=dtype or get_default_dtype()))
+
+
+def arange(start, end=None, step=1, dtype=None, device=None) -> Tensor:
     start, end = (0, start) if end is None else (start, end)
     if not (math.isfinite(start) and math.isfinite(end) and math.isfinite(step)) or step == 0:
         raise ValueError(f"arange: numbers must be finite and step not 0, got start {start}, end {end}, step {step}")
     values = np.arange(start, end, step)
-    return Tensor(values.astype(dtype or (get_default_dtype() if values.dtype.kind == "f" else np.int64)))
+    return _moved(values.astype(dtype or (get_default_dtype() if values.dtype.kind == "f" else np.int64)), device)
 
 
-def linspace(start, end, steps: int, dtype=None) -> Tensor:
-    return Tensor(np.linspace(start, end, steps, dtype=dtype or get_default_dtype()))
+def linspace(start, end, steps: int, dtype=None, device=None) -> Tensor:
+    return _moved(np.linspace(start, end, steps, dtype=dtype or get_default_dtype()), device)
 
 
-def rand(*size, generator=None, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+def rand(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Uniform numbers from [0, 1)."""
     values = random.chosen(generator).random(_shape(size), np.dtype(dtype or get_default_dtype()))
-    return _wrap(values, device, requires_grad)
+    return _moved(values, device, requires_grad)
 
 
-def randn(*size, generator=None, dtype=None, device="cpu", requires_grad=False) -> Tensor:
+def randn(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Normal numbers with mean 0 and variance 1."""
     generator = random.chosen(generator)
     values = generator.standard_normal(_shape(size), np.dtype(dtype or get_default_dtype()))
-    return _wrap(values, device, requires_grad)
+    return _moved(values, device, requires_grad)
 
 
 def randn_like(x: Tensor, generator=None) -> Tensor:
@@ -97,14 +106,14 @@ def rand_like(x: Tensor, generator=None) -> Tensor:
     return rand(*x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
-def randint(low, high=None, size=(), generator=None) -> Tensor:
+def randint(low, high=None, size=(), generator=None, device=None) -> Tensor:
     """Integers from [low, high), or [0, low) where high is None."""
-    return Tensor(random.chosen(generator).integers(low, high, _shape((size,))))
+    return _moved(np.asarray(random.chosen(generator).integers(low, high, _shape((size,)))), device)
 
 
-def randperm(n: int, generator=None) -> Tensor:
+def randperm(n: int, generator=None, device=None) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
-    return Tensor(random.chosen(generator).permutation(n))
+    return _moved(random.chosen(generator).permutation(n), device)
 
 
 explain(globals())

@@ -10,8 +10,9 @@ import weakref
 import numpy as np
 
 from scratchnet import autograd, ops, random
-from scratchnet import device as _device
+from scratchnet.device import array_module, device, device_of, on_host, one_device, to_device
 from scratchnet.errors import explained
+from scratchnet.ops.transfer import transfer
 from scratchnet.tensor import Tensor
 
 
@@ -122,25 +123,37 @@ def astype(self, dtype):
 
 
 def to(self, *args, device=None, dtype=None):
-    """This tensor on another device ("cpu", "cuda") or in another dtype, itself where nothing changes."""
+    """This tensor on another device ("cpu", "cuda"), in another dtype, or like another tensor; itself if so it is.
+
+    Differentiable: the gradient returns to where this tensor is.
+
+    Raises:
+        ValueError: there is no such device or dtype.
+        RuntimeError: "cuda" cannot be used here; the message says what is missing.
+    """
     for value in args:
-        if isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda"):
+        if isinstance(value, Tensor):
+            device, dtype = value.device, value.dtype
+        elif isinstance(value, str) and value not in np.sctypeDict:
             device = value
         else:
             dtype = value
-    if isinstance(dtype, str) and dtype not in np.sctypeDict:
-        raise ValueError(f"to: expected a device ('cpu', 'cuda') or a dtype, got {dtype!r}")
+    place = self.device if device is None else _place("to", device)
     result = self if dtype is None else astype(self, dtype)
-    if device is None or result.device == device.partition(":")[0]:
-        return result
-    if result.requires_grad and autograd.is_grad_enabled() and not result.is_leaf:
-        raise RuntimeError("to(device) inside a graph is not differentiable: move the leaves")
-    return Tensor(_device.to_device(result.data, device), requires_grad=result.requires_grad)
+    return result if result.device == place else transfer(result, device=place, back=result.device)
+
+
+def _place(method, name):
+    if isinstance(name, str) and name.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"{method}: expected a device ('cpu', 'cuda') or a dtype, got {name!r}")
+    return device(name)
 
 
 def contiguous(self):
     """The same values in C order."""
-    return self if self.data.flags.c_contiguous else Tensor(np.ascontiguousarray(self.data), node=self.node)
+    if self.data.flags.c_contiguous:
+        return self
+    return Tensor(array_module(self.data).ascontiguousarray(self.data), node=self.node)
 
 
 def backward(self, gradient=None, retain_graph=None, create_graph=False):
@@ -175,12 +188,14 @@ def retain_grad(self):
 
 
 def _write(self, index, value, method):
-    """The one place where a tensor's memory is written, and its version with it."""
+    """The one place where a tensor's memory is written, and its version with it. ``value`` may be on another device."""
     if self.requires_grad and autograd.is_grad_enabled():
         raise RuntimeError(
             f"{method}: a tensor that requires a gradient cannot be written in place; use no_grad() or an op without _"
         )
     value = value.data if isinstance(value, Tensor) else value
+    if hasattr(value, "dtype"):
+        value = to_device(value, self.device)
     try:
         self.data[_index(index)] = value
     except (ValueError, IndexError) as error:
@@ -189,15 +204,26 @@ def _write(self, index, value, method):
     return self
 
 
+def _here(self, value, method, name="value"):
+    """A tensor or number as an array or number; raises TypeError where it is on another device."""
+    value = value.data if isinstance(value, Tensor) else value
+    if not hasattr(value, "dtype"):
+        return value
+    if value.ndim == 0 and on_host(value):
+        return value.item()
+    one_device(method, {"self": self.device, name: device_of(value)})
+    return value
+
+
 def _setitem(self, index, value):
-    _write(self, index, value, "assignment")
+    _write(self, index, _here(self, value, "assignment"), "assignment")
 
 
 _setitem.__name__ = "assignment"
 
 
 def copy_(self, source):
-    """Overwrite with the values of ``source``, which must broadcast to this shape."""
+    """Overwrite with the values of ``source``, which must broadcast to this shape and may be on another device."""
     return _write(self, ..., source, "copy_")
 
 
@@ -213,8 +239,7 @@ def zero_(self):
 
 def _augmented(name, function):
     def method(self, other):
-        other = other.data if isinstance(other, Tensor) else other
-        return _write(self, ..., function(self.data, other), name)
+        return _write(self, ..., function(self.data, _here(self, other, name, "other")), name)
 
     method.__name__ = name
     method.__doc__ = f"In place {function.__name__} of a tensor or number."

@@ -9,7 +9,7 @@ import weakref
 
 import numpy as np
 
-from scratchnet import device as _device
+from scratchnet.device import device_of, to_device
 
 _sequence = itertools.count()
 _default_dtype = np.dtype(np.float32)
@@ -123,7 +123,7 @@ class Tensor:
     shape = property(lambda self: self.data.shape)
     ndim = property(lambda self: self.data.ndim)
     dtype = property(lambda self: self.data.dtype)
-    device = property(lambda self: _device.device_of(self.data))
+    device = property(lambda self: device_of(self.data))
     is_cuda = property(lambda self: self.device != "cpu")
     is_leaf = property(lambda self: self.node is None or self.node.op is None)
     grad_fn = property(lambda self: None if self.is_leaf else self.node)
@@ -217,7 +217,7 @@ class Tensor:
         return int(self.item())
 
     def __repr__(self) -> str:
-        body = np.array2string(_device.to_device(self.data, "cpu"), separator=", ", prefix="tensor(")
+        body = np.array2string(to_device(self.data, "cpu"), separator=", ", prefix="tensor(")
         facts = []
         if self.dtype not in (_default_dtype, np.int64, np.bool_):
             facts.append(f"dtype={self.dtype}")
@@ -228,13 +228,14 @@ class Tensor:
         return f"tensor({', '.join([body, *facts])})"
 
 
-def tensor(data, dtype=None, device: str = "cpu", requires_grad: bool = False) -> Tensor:
-    """A new tensor that holds a copy of ``data``.
+def tensor(data, dtype=None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor that holds a copy of ``data``, on ``device`` or, without one, where the data are.
 
     Python numbers become the default dtype, int64 or bool; arrays and tensors keep their dtype.
 
     Raises:
         TypeError: ``data`` is not numeric or ragged.
+        ValueError, RuntimeError: there is no such device.
     """
     if isinstance(data, Tensor):
         data = data.data
@@ -252,7 +253,7 @@ def tensor(data, dtype=None, device: str = "cpu", requires_grad: bool = False) -
             raise TypeError(f"tensor: dtype must be a NumPy dtype such as np.float32, got {dtype!r}") from None
     elif given is None and array.dtype.kind == "f":
         array = array.astype(_default_dtype)
-    return Tensor(_device.to_device(array, device), requires_grad)
+    return Tensor(array if device is None else to_device(array, device), requires_grad)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

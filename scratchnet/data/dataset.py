@@ -34,7 +34,7 @@ class TensorDataset(Dataset):
 
     def __init__(self, *arrays) -> None:
         try:
-            self.arrays = tuple(np.asarray(a.data if isinstance(a, Tensor) else a) for a in arrays)
+            self.arrays = tuple(_host_array("TensorDataset", a) for a in arrays)
         except ValueError:
             raise ValueError("TensorDataset: an array's rows are of unequal length") from None
         if not arrays or any(a.ndim == 0 for a in self.arrays):
@@ -148,8 +148,16 @@ def default_collate(samples: Sequence) -> tuple[np.ndarray, ...]:
     return tuple(_stack(column) for column in zip(*rows, strict=True))
 
 
+def _host_array(owner: str, value) -> np.ndarray:
+    if isinstance(value, Tensor):
+        if value.device != "cpu":
+            raise TypeError(f"{owner}: data are on the CPU, got a tensor on {value.device}; move batches, with .to()")
+        value = value.data
+    return np.asarray(value)
+
+
 def _stack(values: tuple) -> np.ndarray:
-    arrays = [np.asarray(v.data if isinstance(v, Tensor) else v) for v in values]
+    arrays = [_host_array("default_collate", v) for v in values]
     shapes = {a.shape for a in arrays}
     if len(shapes) > 1:
         raise ValueError(f"default_collate: samples must have one shape to form a batch, got {sorted(shapes)}")

@@ -3,6 +3,7 @@
 import operator
 
 from kernels import geometry
+from scratchnet.device import one_device
 from scratchnet.tensor import Tensor
 
 
@@ -22,8 +23,10 @@ def present(owner: str, **values) -> None:
 
 
 def floating(owner: str, **values) -> None:
-    """Every value must be None or a Tensor, all of one floating dtype; raises TypeError."""
+    """Every value must be None or a Tensor, all of one floating dtype and on one device; raises TypeError."""
     tensors(owner, **values)
+    if len({type(value.data) for value in values.values() if value is not None}) > 1:
+        one_device(owner, {name: value.device for name, value in values.items() if value is not None})
     dtypes = {name: value.dtype for name, value in values.items() if value is not None}
     if len(set(dtypes.values())) > 1 or any(d.kind != "f" for d in dtypes.values()):
         given = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())

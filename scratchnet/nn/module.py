@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from scratchnet import device as _device
 from scratchnet.autograd import no_grad
+from scratchnet.device import device as place
+from scratchnet.device import to_device
 from scratchnet.nn.errors import locate
 from scratchnet.nn.hooks import RemovableHandle
 from scratchnet.tensor import Tensor
@@ -260,14 +261,16 @@ class Module:
 
         Raises:
             TypeError: the dtype is not floating.
+            ValueError, RuntimeError: there is no such device.
         """
         for value in args:
             if isinstance(value, Tensor):
                 device, dtype = value.device, value.dtype
-            elif isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda"):
+            elif isinstance(value, str) and value not in np.sctypeDict:
                 device = value
             elif value is not None:
                 dtype = value
+        device = None if device is None else place(device)
         if dtype is not None and np.dtype(dtype).kind != "f":
             raise TypeError(f"{type(self).__name__}.to: expected a floating dtype, got {np.dtype(dtype)}")
         for tensor in (*self.parameters(), *self.buffers()):
@@ -330,7 +333,7 @@ class Module:
             for key in common:
                 value = state_dict[key]
                 array = value.data if isinstance(value, Tensor) else value
-                own[key].copy_(_device.to_device(array, own[key].device))
+                own[key].copy_(to_device(array, own[key].device))
         return IncompatibleKeys(missing, unexpected)
 
     def extra_repr(self) -> str:
@@ -351,7 +354,7 @@ def _move(tensor: Tensor, device, dtype) -> None:
     if dtype is not None and array.dtype.kind == "f":
         array = array.astype(dtype, copy=False)
     if device is not None:
-        array = _device.to_device(array, device)
+        array = to_device(array, device)
     if array is not tensor.data:
         tensor.data, tensor.version = array, [0]
 

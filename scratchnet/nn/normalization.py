@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from scratchnet.creation import empty
+from scratchnet.creation import empty, zeros
 from scratchnet.nn import checks, init
 from scratchnet.nn import functional as F
 from scratchnet.nn.module import Module, Parameter
-from scratchnet.tensor import Tensor
 
 
 def _reset(weight: Parameter | None, bias: Parameter | None) -> None:
@@ -35,7 +34,8 @@ class _ChannelNorm(Module):
         self.register_parameter("bias", Parameter(vector()) if affine and bias else None)
         self.register_buffer("running_mean", vector() if track_running_stats else None)
         self.register_buffer("running_var", vector() if track_running_stats else None)
-        self.register_buffer("num_batches_tracked", Tensor(np.zeros((), np.int64)) if track_running_stats else None)
+        counter = zeros((), dtype=np.int64, device=device) if track_running_stats else None
+        self.register_buffer("num_batches_tracked", counter)
         self.reset_parameters()
 
     def reset_running_stats(self) -> None:

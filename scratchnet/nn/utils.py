@@ -7,6 +7,7 @@ import numpy as np
 
 from scratchnet import ops
 from scratchnet.autograd import no_grad
+from scratchnet.device import array_module, on_host, one_device
 from scratchnet.errors import explain
 from scratchnet.tensor import Tensor
 
@@ -24,28 +25,32 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale all gradients by min(1, max_norm / (total + 1e-6)); total is the norm of all of them as one vector.
 
-    Each ``grad`` becomes a new tensor; the old array stays as it was.
+    Each ``grad`` becomes a new tensor; the old array stays as it was. On a GPU nothing is read back, unless
+    ``error_if_nonfinite`` asks for it.
 
     Returns:
         The total norm before clipping, as a 0-d tensor.
 
     Raises:
         ValueError: max_norm is negative, or the norm is not finite and ``error_if_nonfinite``.
+        TypeError: the gradients are on several devices.
     """
     if max_norm < 0:
         raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
     parameters = _with_grad(parameters)
     if not parameters:
         return Tensor(np.zeros((), np.float32))
-    norms = [np.linalg.norm(p.grad.data.ravel(order="K"), norm_type) for p in parameters]
-    total = float(np.linalg.norm(np.array([float(n) for n in norms]), norm_type))
+    one_device("clip_grad_norm_", {f"the gradient of parameter {i}": p.grad.device for i, p in enumerate(parameters)})
+    xp = array_module(parameters[0].grad.data)
+    norms = [xp.linalg.norm(p.grad.data.ravel(order="K"), norm_type) for p in parameters]
+    total = xp.linalg.norm(xp.stack([norm.astype(np.float64) for norm in norms]), norm_type)
     if error_if_nonfinite and not math.isfinite(total):
-        raise ValueError(f"clip_grad_norm_: the norm of the gradients is {total}")
-    scale = max_norm / (total + 1e-6)
-    if not scale >= 1:  # also where it is NaN
+        raise ValueError(f"clip_grad_norm_: the norm of the gradients is {float(total)}")
+    scale = np.minimum(max_norm / (total + 1e-6), 1.0)
+    if not on_host(scale) or not scale >= 1:  # also where it is NaN
         for p in parameters:
-            p.grad = Tensor(p.grad.data * p.dtype.type(scale))
-    return Tensor(np.asarray(total, parameters[0].dtype))
+            p.grad = Tensor(p.grad.data * scale.astype(p.dtype))
+    return Tensor(xp.asarray(total, dtype=parameters[0].dtype))
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

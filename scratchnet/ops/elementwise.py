@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 import kernels
+from scratchnet.device import on_host
 from scratchnet.ops.registry import Bad, Kink, S, elementwise, op
 from scratchnet.tensor import get_default_dtype
 
@@ -112,7 +113,7 @@ def neg(a, /):
 )
 def pow(a, b, /):
     """a to the power b. The gradient with respect to b is 0 at a = 0, b >= 0, as in PyTorch."""
-    if b.ndim == 0 and b == 2:  # np.power takes 20 times as long
+    if b.ndim == 0 and on_host(b) and b == 2:  # np.power takes 20 times as long
         return np.square(a)
     return np.power(a, b)
 

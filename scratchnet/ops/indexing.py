@@ -1,7 +1,14 @@
-"""Ops that pick elements by number, and their adjoints, which add elements to numbered places."""
+"""Ops that pick elements by number, and their adjoints, which add elements to numbered places.
+
+On the CPU a number out of range raises IndexError. On a GPU a look at the numbers would wait for all work before it,
+so there ``gather``, ``scatter_add`` and ``embedding`` turn what it picks into NaN.
+"""
+
+import math
 
 import numpy as np
 
+from scratchnet.device import array_module, device_of, on_host, one_device, to_device
 from scratchnet.ops.elementwise import where
 from scratchnet.ops.registry import Bad, S, op
 from scratchnet.ops.shape import axis, cat
@@ -9,8 +16,7 @@ from scratchnet.tensor import Tensor
 
 
 def _is_basic(index) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(p is None or p is Ellipsis or isinstance(p, (int, np.integer, slice)) for p in parts)
+    return all(p is None or p is Ellipsis or isinstance(p, (int, np.integer, slice)) for p in _parts(index))
 
 
 @op(
@@ -30,7 +36,11 @@ def _is_basic(index) -> bool:
     degree=1,
 )
 def getitem(x, /, index):
-    """x[index] for slices, integers, None, Ellipsis, integer arrays and boolean masks, as in NumPy."""
+    """x[index] for slices, integers, None, Ellipsis, integer arrays and boolean masks, as in NumPy.
+
+    On a GPU an integer array's numbers out of range wrap around, and a mask waits for the device.
+    """
+    index = _beside(x, index, "getitem")
     try:
         return x[index]
     except IndexError as error:
@@ -48,12 +58,31 @@ def getitem(x, /, index):
 )
 def index_put(x, /, index, shape):
     """Zeros of ``shape`` with x added at ``index``, repeated places summed: the adjoint of ``getitem``."""
-    out = np.zeros(shape, x.dtype, like=x)
+    out, index = np.zeros(shape, x.dtype, like=x), _beside(x, index, "index_put")
     if _is_basic(index):
         out[index] = x
     else:
-        np.add.at(out, index, x)
+        array_module(out).add.at(out, index, x)
     return out
+
+
+def _beside(x, index, owner):
+    """The index with its arrays on x's device; those on a GPU do not come to the CPU by themselves."""
+    if _is_basic(index) or (on_host(x) and not any(map(_is_on_gpu, _parts(index)))):
+        return index
+    for part in _parts(index):
+        if _is_on_gpu(part):
+            one_device(owner, {"the tensor": device_of(x), "the index": device_of(part)})
+    moved = tuple(to_device(p, device_of(x)) if isinstance(p, np.ndarray) else p for p in _parts(index))
+    return moved if isinstance(index, tuple) else moved[0]
+
+
+def _parts(index) -> tuple:
+    return index if isinstance(index, tuple) else (index,)
+
+
+def _is_on_gpu(part) -> bool:
+    return hasattr(part, "dtype") and not on_host(part)
 
 
 def _index_put_by_loops(x, index, shape):
@@ -70,15 +99,23 @@ def _check_gather(name, shape, index, dim):
     if index.ndim != len(shape):
         raise ValueError(f"{name}: index has {index.ndim} dimensions, the tensor {len(shape)}")
     size = shape[dim]
-    if index.size and (index.min() < 0 or index.max() >= size):
+    if on_host(index) and index.size and (index.min() < 0 or index.max() >= size):
         raise IndexError(f"{name}: index {index.min()}..{index.max()} is out of range for dim {dim} of size {size}")
 
 
 def _along(index, dim):
     """Open-mesh index arrays that pick ``index`` along ``dim`` and every place's own coordinate elsewhere."""
-    mesh = list(np.ix_(*(np.arange(n) for n in index.shape)))
+    axes = ((1,) * d + (n,) + (1,) * (index.ndim - 1 - d) for d, n in enumerate(index.shape))
+    mesh = [np.arange(max(shape), like=index).reshape(shape) if 0 not in shape else index for shape in axes]
     mesh[dim] = index
     return tuple(mesh)
+
+
+def _or_nan(x, index, size):
+    """x itself on the CPU, where indices were checked; on a GPU NaN in place of what an index out of range picked."""
+    if on_host(index) or x.dtype.kind != "f":
+        return x
+    return np.where((index >= 0) & (index < size), x, x.dtype.type(np.nan))
 
 
 @op(
@@ -101,7 +138,7 @@ def gather(x, index, /, dim):
     """out[i][j] = x[i][index[i][j]] for dim = 1, and likewise along any other axis."""
     dim = axis("gather", dim, x.ndim)
     _check_gather("gather", x.shape, index, dim)
-    return x[_along(index, dim)]
+    return _or_nan(x[_along(index, dim)], index, x.shape[dim])
 
 
 @op(
@@ -118,7 +155,7 @@ def scatter_add(x, index, /, dim, shape):
     dim = axis("scatter_add", dim, len(shape))
     _check_gather("scatter_add", shape, index, dim)
     out = np.zeros(shape, x.dtype, like=x)
-    np.add.at(out, _along(index, dim), x)
+    array_module(out).add.at(out, _along(index, dim), _or_nan(x, index, shape[dim]))
     return out
 
 
@@ -134,13 +171,15 @@ def scatter_add(x, index, /, dim, shape):
 )
 def embedding(index, weight, /):
     """Rows of ``weight`` (V, D) picked by integers of any shape: shape (*, D)."""
-    places = index.data if isinstance(index, Tensor) else np.asarray(index)
+    places = index.data if isinstance(index, Tensor) else index if hasattr(index, "dtype") else np.asarray(index)
     if places.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, got {places.dtype}")
-    if places.size and (places.min() < 0 or places.max() >= weight.shape[0]):
-        worst = places.max() if places.max() >= weight.shape[0] else places.min()
-        raise IndexError(f"embedding: index {worst} is out of range for {weight.shape[0]} rows")
-    return getitem(weight, index=places)
+    count = weight.shape[0]
+    if on_host(places) and places.size and (places.min() < 0 or places.max() >= count):
+        worst = places.max() if places.max() >= count else places.min()
+        raise IndexError(f"embedding: index {worst} is out of range for {count} rows")
+    rows = getitem(weight, index=places)
+    return rows if on_host(places) else where(Tensor((places >= 0) & (places < count))[..., None], rows, math.nan)
 
 
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -205,12 +244,13 @@ def pad(x, /, pad, mode="constant", value=0.0):
 
 def _pad_constant(x, pairs, value):
     """Join constant blocks to both sides; crop where a padding is negative."""
+    xp = array_module(x.data)
     for dim, (before, after) in enumerate(pairs):
         if before < 0 or after < 0:
             size = x.shape[dim]
             x = x[(slice(None),) * dim + (slice(max(0, -before), size - max(0, -after)),)]
         blocks = [
-            [Tensor(np.full((*x.shape[:dim], n, *x.shape[dim + 1 :]), value, x.dtype, like=x.data))] if n > 0 else []
+            [Tensor(xp.full((*x.shape[:dim], n, *x.shape[dim + 1 :]), value, x.dtype))] if n > 0 else []
             for n in (before, after)
         ]
         if any(blocks):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from scratchnet.device import to_device
 from scratchnet.ops.indexing import getitem
 from scratchnet.ops.linalg import matmul
 from scratchnet.ops.registry import Bad, S, op
@@ -39,8 +40,8 @@ def _source_places(size, target, scale, align_corners):
     return np.clip((places + 0.5) * scale - 0.5, 0, None)
 
 
-def _linear_matrix(size, target, scale, align_corners, dtype):
-    """(target, size): each row holds the two weights of its source neighbours."""
+def _linear_matrix(size, target, scale, align_corners, like):
+    """(target, size): each row holds the two weights of its source neighbours. In like's dtype and on its device."""
     source = _source_places(size, target, scale, align_corners)
     low = np.minimum(np.floor(source).astype(int), size - 1)
     high = np.minimum(low + 1, size - 1)
@@ -48,7 +49,7 @@ def _linear_matrix(size, target, scale, align_corners, dtype):
     rows = np.arange(target)
     matrix[rows, low] += 1 - (source - low)
     matrix[rows, high] += source - low
-    return Tensor(matrix.astype(dtype))
+    return Tensor(to_device(matrix.astype(like.dtype), like.device))
 
 
 def _by_loops(input, size=None, scale_factor=None, mode="nearest", align_corners=False):
@@ -110,7 +111,7 @@ def interpolate(input, /, size=None, scale_factor=None, mode="nearest", align_co
         )
         return getitem(input, index=(slice(None), slice(None), rows[:, None], columns))
     rows, columns = (
-        _linear_matrix(n, t, s, align_corners, input.dtype) for n, t, s in zip(sizes, target, scales, strict=True)
+        _linear_matrix(n, t, s, align_corners, input) for n, t, s in zip(sizes, target, scales, strict=True)
     )
     return matmul(matmul(rows, input), transpose(columns, 0, 1))
 

@@ -2,7 +2,8 @@
 probability that rounding may have made 0.
 
 Targets of classification are integer class indices (N, ...) for inputs (N, C, ...). ``reduction`` is "mean",
-"sum" or "none".
+"sum" or "none". Values out of range, such as a label that is no class, raise on the CPU; on a GPU, where a look at them
+would wait for all work before it, they make the loss NaN.
 """
 
 import math
@@ -10,6 +11,7 @@ import math
 import numpy as np
 
 import kernels
+from scratchnet.device import on_host, one_device, to_device
 from scratchnet.ops.activations import softplus
 from scratchnet.ops.elementwise import abs, clamp, exp, log, maximum, neg, square, where
 from scratchnet.ops.indexing import gather
@@ -29,8 +31,12 @@ def _reduce(loss, reduction):
 
 
 def _constant(value, like):
-    """A weight given as tensor, array or list, in the dtype of ``like``."""
-    return Tensor(np.asarray(value.data if isinstance(value, Tensor) else value, like.dtype))
+    """A weight given as tensor, array or list, in the dtype of ``like`` and, unless it is a tensor, on its device."""
+    if isinstance(value, Tensor):
+        one_device("weight", {"input": like.device, "weight": value.device})
+        return Tensor(value.data.astype(like.dtype, copy=False))
+    value = value.astype(like.dtype) if hasattr(value, "dtype") else np.asarray(value, like.dtype)
+    return Tensor(to_device(value, like.device))
 
 
 def _same_shape(name, input, target):
@@ -165,7 +171,7 @@ def _bce_ends(**options):
 )
 def _bce_elementwise(input, target, /):
     """-(t log p + (1 - t) log(1 - p)), each log no smaller than -100."""
-    if input.size and not (input.min() >= 0 and input.max() <= 1):
+    if on_host(input) and input.size and not (input.min() >= 0 and input.max() <= 1):
         raise ValueError(
             f"binary_cross_entropy: input must lie between 0 and 1, got {input.min()} to {input.max()}; "
             "for logits use binary_cross_entropy_with_logits"
@@ -226,7 +232,7 @@ def _check_classes(name, input, target, ignore_index):
             f"{name}: input {input.shape} needs a target of shape {input.shape[:dim] + input.shape[dim + 1 :]}, "
             f"got {target.shape}"
         )
-    if labels.size and not (labels.min() >= 0 and labels.max() < input.shape[dim]):
+    if on_host(labels) and labels.size and not (labels.min() >= 0 and labels.max() < input.shape[dim]):
         wrong = (labels != ignore_index) & ((labels < 0) | (labels >= input.shape[dim]))
         if wrong.any():
             raise IndexError(f"{name}: label {labels[wrong].flat[0]} is out of range for {input.shape[dim]} classes")
@@ -235,9 +241,7 @@ def _check_classes(name, input, target, ignore_index):
 
 def _weighted_mean(loss, weights, reduction):
     """PyTorch's mean of weighted classes divides by the sum of the weights, ignored labels counting nothing."""
-    if reduction == "mean":
-        return sum(loss) / float(weights.sum()) if weights.size and weights.sum() else sum(loss) * math.nan
-    return _reduce(loss, reduction)
+    return sum(loss) / sum(Tensor(weights)) if reduction == "mean" else _reduce(loss, reduction)
 
 
 def _class_weights(weight, labels, ignore_index, classes, like):
@@ -363,7 +367,7 @@ def _softmax_nll_in_ops(input, target, *, ignore_index, reduction):
 def _softmax_nll_vjp(g, input, target, log_sum, ignore_index, reduction):
     logits, labels, count = _as_batch(input.data, target.data, ignore_index)
     grad = np.empty_like(log_sum.data)
-    grad[...] = g.data / max(count, 1) if reduction == "mean" else g.data
+    grad[...] = g.data / np.maximum(count, 1).astype(g.dtype) if reduction == "mean" else g.data
     return Tensor(kernels.cross_entropy_backward(grad, logits, labels, log_sum.data).reshape(input.shape)), None
 
 
@@ -372,10 +376,7 @@ def _as_batch(logits, labels, ignore_index):
     if logits.ndim == 1:
         logits, labels = logits[None], labels[None]
     kept = labels != ignore_index
-    count = int(np.count_nonzero(kept))
-    if count < labels.size:
-        labels = np.where(kept, labels, -1)
-    return logits, labels.astype(np.int64, copy=False), count
+    return logits, np.where(kept, labels, -1).astype(np.int64, copy=False), kept.sum()
 
 
 @op(
@@ -401,12 +402,15 @@ def _softmax_nll(input, target, /, ignore_index, reduction):
     _check_classes("cross_entropy", input, target, ignore_index)
     logits, labels, count = _as_batch(input, target, ignore_index)
     loss, log_sum = kernels.cross_entropy(logits, labels)
+    if not on_host(target):
+        known = (target == ignore_index) | ((target >= 0) & (target < logits.shape[1]))
+        loss = np.where(known.reshape(loss.shape), loss, loss.dtype.type(math.nan))
     if reduction == "none":
         return loss.reshape(target.shape), log_sum
     if reduction == "sum":
         return loss.sum(), log_sum
     if reduction == "mean":
-        return loss.sum() / loss.dtype.type(count), log_sum
+        return loss.sum() / count.astype(loss.dtype), log_sum
     raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
@@ -449,9 +453,10 @@ def gaussian_nll_loss(input, target, var, /, full=False, eps=1e-6, reduction="me
     As in PyTorch, the floor ``eps`` passes the gradient on to ``var``.
     """
     _same_shape("gaussian_nll_loss", input, target)
-    if var.data.size and var.data.min() < 0:
+    if on_host(var.data) and var.data.size and var.data.min() < 0:
         raise ValueError(f"gaussian_nll_loss: var must not be negative, got {var.data.min()}")
-    var = var + Tensor(np.maximum(eps - var.data, 0).astype(var.dtype))
+    lift = np.maximum(eps - var.data, 0).astype(var.dtype)
+    var = var + Tensor(lift if on_host(lift) else np.where(var.data < 0, var.dtype.type(math.nan), lift))
     loss = (log(var) + square(input - target) / var) * 0.5
     return _reduce(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 import kernels
+from scratchnet.device import array_module
 from scratchnet.ops.elementwise import square
 from scratchnet.ops.reductions import mean
 from scratchnet.ops.registry import Bad, S, op
@@ -67,7 +68,7 @@ def batch_norm(input, weight, bias, /, eps):
 def _normalise(input, groups, eps):
     """Mean 0 and variance 1 within each of ``groups`` groups of a sample's channels."""
     n = input.shape[0]
-    unit = np.ones(n * groups, input.dtype, like=input.data)
+    unit = array_module(input.data).ones(n * groups, input.dtype)
     rows = input.reshape((1, n * groups, math.prod(input.shape[1:]) // groups))
     return batch_norm(rows, unit, np.zeros_like(unit), eps).reshape(input.shape)
 

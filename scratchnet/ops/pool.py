@@ -3,6 +3,7 @@
 import numpy as np
 
 import kernels
+from scratchnet.device import to_device
 from scratchnet.ops.linalg import matmul
 from scratchnet.ops.registry import Bad, Kink, S, op
 from scratchnet.ops.shape import transpose
@@ -273,11 +274,11 @@ def _cell_sizes(x, output_size):
     return height, width
 
 
-def _averaging_matrix(size, parts, dtype):
-    matrix = np.zeros((parts, size), dtype)
+def _averaging_matrix(size, parts, like):
+    matrix = np.zeros((parts, size), like.dtype)
     for i, (start, stop) in enumerate(_cells(size, parts)):
         matrix[i, start:stop] = 1 / (stop - start)
-    return Tensor(matrix)
+    return Tensor(to_device(matrix, like.device))
 
 
 def _adaptive_by_loops(reduce):
@@ -321,8 +322,8 @@ def adaptive_avg_pool2d(input, /, output_size):
     height, width = _cell_sizes(input, output_size)
     if input.shape[2] % height == 0 and input.shape[3] % width == 0:
         return avg_pool2d(input, (input.shape[2] // height, input.shape[3] // width))
-    rows = _averaging_matrix(input.shape[2], height, input.dtype)
-    columns = _averaging_matrix(input.shape[3], width, input.dtype)
+    rows = _averaging_matrix(input.shape[2], height, input)
+    columns = _averaging_matrix(input.shape[3], width, input)
     return matmul(matmul(rows, input), transpose(columns, 0, 1))
 
 
@@ -346,7 +347,7 @@ def adaptive_max_pool2d(input, /, output_size):
     """Largest value in each of the cells that divide (H, W) into ``output_size`` parts; the first of ties."""
     height, width = _cell_sizes(input, output_size)
     n, c, h, w = input.shape
-    places = np.empty((n, c, height, width), np.int64)
+    places = np.empty((n, c, height, width), np.int64, like=input.data)
     for i, (top, bottom) in enumerate(_cells(h, height)):
         for j, (left, right) in enumerate(_cells(w, width)):
             cell = input.data[:, :, top:bottom, left:right]

@@ -267,6 +267,11 @@ def cumsum(x, /, dim):
     return np.cumsum(x, axis=axis("cumsum", dim, x.ndim))
 
 
+def _largest(x, dim):
+    """The largest value along ``dim``, which stays with size 1; 0 where there are none."""
+    return np.max(x, axis=dim, keepdims=True) if x.size else x.dtype.type(0)
+
+
 def _softmax_rows(finish):
     def reference(x, dim):
         def row(values):
@@ -289,7 +294,7 @@ def _softmax_rows(finish):
 def softmax(x, /, dim):
     """exp(x) / sum exp(x) along ``dim``, shifted by the largest value so that nothing overflows."""
     dim = axis("softmax", dim, x.ndim)
-    weights = np.exp(x - np.max(x, axis=dim, keepdims=True, initial=-np.inf))
+    weights = np.exp(x - _largest(x, dim))
     return weights / np.sum(weights, axis=dim, keepdims=True)
 
 
@@ -302,5 +307,5 @@ def softmax(x, /, dim):
 def log_softmax(x, /, dim):
     """x - log sum exp(x) along ``dim``; finite for any finite x."""
     dim = axis("log_softmax", dim, x.ndim)
-    shifted = x - np.max(x, axis=dim, keepdims=True, initial=-np.inf)
+    shifted = x - _largest(x, dim)
     return shifted - np.log(np.sum(np.exp(shifted), axis=dim, keepdims=True))

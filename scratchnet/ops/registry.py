@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet import autograd
+from scratchnet.device import device_of, on_host, one_device, to_device
 from scratchnet.errors import FOREIGN, in_words, says_who
 from scratchnet.tensor import Node, Saved, Tensor, get_default_dtype
 
@@ -154,7 +155,8 @@ class Op:
         try:
             tensors, values = self._bind(args, params)
             if self.derived:
-                return self.forward(*(Tensor(t) if isinstance(t, np.ndarray) else t for t in tensors), **values)
+                tensors = (Tensor(t) if isinstance(t, np.ndarray) else t for t in self._on_one_device(tensors))
+                return self.forward(*tensors, **values)
             return self._apply(tensors, values)[0]
         except FOREIGN as error:
             if says_who(error):
@@ -215,7 +217,8 @@ class Op:
         """Make tensors of Python numbers and arrays, and bring integers to the one floating dtype there is.
 
         Numbers, also NumPy's, take the tensors' dtype, so float32 stays float32. float32 and float64 together are
-        refused: whichever were chosen, somebody's precision would change unseen.
+        refused: whichever were chosen, somebody's precision would change unseen. So are devices: an array on the CPU
+        goes nowhere by itself, unless it has no dimensions and no gradient, which makes it a number.
         """
         if all(isinstance(v, Tensor) for v in values) and len({(type(v.data), v.data.dtype) for v in values}) == 1:
             return values  # the usual case: tensors of one kind
@@ -231,24 +234,32 @@ class Op:
         floating = floats.pop() if floats else None
         if floating is None and any(isinstance(v, float) for v in values):
             floating = get_default_dtype()
-        if len(values) > 1:
-            devices = {v.device for v in values if isinstance(v, Tensor)}
-            if len(devices) > 1:
-                raise TypeError(f"{self.name}: tensors on different devices ({', '.join(sorted(devices))})")
-        return [self._tensor(v, floating, values) for v in values]
+        return [self._tensor(v, floating, values) for v in self._on_one_device(values)]
+
+    def _on_one_device(self, values) -> list:
+        if len({type(v.data if isinstance(v, Tensor) else v) for v in values if hasattr(v, "dtype")}) < 2:
+            return values
+        places = {
+            name: device_of(v.data if isinstance(v, Tensor) else v)
+            for name, v in zip(self._names(values), values, strict=True)
+            if hasattr(v, "dtype") and not _is_number(v)
+        }
+        one_device(self.name, places)
+        (place,) = set(places.values())
+        return [Tensor(to_device(v.data, place)) if _is_number(v) else v for v in values]
 
     def _tensor(self, value, floating, values) -> Tensor:
-        if not isinstance(value, Tensor):
+        if isinstance(value, (bool, int, float)):
             like = next((v.data for v in values if isinstance(v, Tensor)), None)
-            dtype = None
-            if isinstance(value, (bool, int, float)):
-                integral = like.dtype if like is not None and like.dtype.kind in "iu" else None
-                dtype = np.bool_ if isinstance(value, bool) else floating or integral
-            elif not hasattr(value, "dtype"):
-                raise TypeError(f"{self.name}: expected tensors, arrays or numbers, got {type(value).__name__}")
-            if getattr(value, "dtype", None) is not None and value.dtype.kind not in "fiub":
-                raise TypeError(f"{self.name}: expected numbers, got {value.dtype} data")
+            integral = like.dtype if like is not None and like.dtype.kind in "iu" else None
+            dtype = np.bool_ if isinstance(value, bool) else floating or integral
             value = Tensor(np.asarray(value, dtype=dtype, like=like))
+        elif not isinstance(value, Tensor):
+            if not hasattr(value, "dtype"):
+                raise TypeError(f"{self.name}: expected tensors, arrays or numbers, got {type(value).__name__}")
+            if value.dtype.kind not in "fiub":
+                raise TypeError(f"{self.name}: expected numbers, got {value.dtype} data")
+            value = Tensor(value)
         if self.broadcasts and floating is not None and value.dtype.kind in "iu":
             value = Tensor(value.data.astype(floating))
         return value
@@ -377,6 +388,11 @@ def op(
         return declared
 
     return declare
+
+
+def _is_number(value) -> bool:
+    """A tensor on the CPU with no dimensions, outside any graph."""
+    return isinstance(value, Tensor) and value.ndim == 0 and on_host(value.data) and value.node is None
 
 
 def _wants(declared: Op) -> dict[str | None, set[str]]:

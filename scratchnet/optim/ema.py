@@ -42,6 +42,7 @@ class ExponentialMovingAverage:
         """Take in the parameters as they are now; call it after ``optimizer.step()``."""
         if self._in_use:
             raise RuntimeError("ExponentialMovingAverage: update() inside average_parameters() would average averages")
+        self._follow()
         now, then = _facts(param.data for param in self.parameters), _facts(self.averages)
         if now != then:
             raise ValueError(
@@ -60,6 +61,7 @@ class ExponentialMovingAverage:
 
         What is written into them inside is lost. A graph recorded before notices that its arrays were written.
         """
+        self._follow()
         own = [param.data.copy(order="K") for param in self.parameters]
         was_in_use, self._in_use = self._in_use, True
         try:
@@ -68,6 +70,11 @@ class ExponentialMovingAverage:
         finally:
             self._write(own)
             self._in_use = was_in_use
+
+    def _follow(self) -> None:
+        """The averages go where the parameters were moved."""
+        pairs = zip(self.averages, self.parameters, strict=True)
+        self.averages = [to_device(average, param.device) for average, param in pairs]
 
     def _write(self, arrays) -> None:
         for param, array in zip(self.parameters, arrays, strict=True):

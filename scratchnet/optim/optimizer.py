@@ -5,7 +5,7 @@ import numbers
 from collections.abc import Callable, Iterable
 
 from scratchnet.autograd import enable_grad
-from scratchnet.device import array_module, to_device
+from scratchnet.device import array_module, device_of, to_device
 from scratchnet.tensor import Tensor
 
 
@@ -108,7 +108,7 @@ class Optimizer:
         for group, pairs in zip(self.param_groups, changes, strict=True):
             if group.get("maximize"):  # NumPy's negative of a 0-d array is no array
                 pairs = [(param, array_module(grad).asarray(-grad)) for param, grad in pairs]
-            self._update_all([(param.data, grad, self.state.setdefault(param, {})) for param, grad in pairs], group)
+            self._update_all([(param.data, grad, self._state_of(param)) for param, grad in pairs], group)
             for param, _ in pairs:
                 param.version[0] += 1  # graphs that saved the old values must notice
         return loss
@@ -124,6 +124,14 @@ class Optimizer:
             if ours != theirs:
                 raise TypeError(f"{self._name}: grad of {where} has {what} {theirs}, the parameter {ours}")
         return grad.data
+
+    def _state_of(self, param: Tensor) -> dict:
+        """The parameter's state, which follows it to another device."""
+        state = self.state.setdefault(param, {})
+        for name, value in state.items():
+            if hasattr(value, "dtype") and device_of(value) != param.device:
+                state[name] = to_device(value, param.device)
+        return state
 
     def _check_options(self, group: dict) -> None:
         """Raise where an option of a parameter group has no meaning."""

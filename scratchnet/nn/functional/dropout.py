@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from scratchnet import device as _device
 from scratchnet import random
+from scratchnet.device import to_device
 from scratchnet.nn import checks
 from scratchnet.tensor import Tensor
 
@@ -43,5 +43,5 @@ def _drop(owner, input, mask_shape, p, training, generator) -> Tensor:
     kept = random.chosen(generator).random(mask_shape, np.float32) >= p
     scale = input.dtype.type(1 / (1 - p) if p < 1 else 0)
     mask = np.empty_like(input.data, shape=mask_shape)  # in the input's memory layout, which the result then keeps
-    np.multiply(_device.to_device(kept, input.device), scale, out=mask)
+    np.multiply(to_device(kept, input.device), scale, out=mask)
     return input * Tensor(mask)

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scratchnet import device as _device
 from scratchnet import ops, random
 from scratchnet.autograd import enable_grad, grad, is_grad_enabled
+from scratchnet.device import on_host, to_device
 from scratchnet.nn import checks
 from scratchnet.tensor import Tensor
 
@@ -106,7 +106,7 @@ def gradient_penalty(
     checks.shape(owner, fake, *real.shape, name="fake")
     if mix is None:
         drawn = random.chosen(generator).random(len(real)).astype(real.dtype)
-        mix = Tensor(_device.to_device(drawn, real.device))
+        mix = Tensor(to_device(drawn, real.device))
     checks.shape(owner, mix, len(real), name="mix")
     share = mix.data.reshape(-1, *[1] * (real.ndim - 1))
     norm = _safe_sqrt(_squared_slopes(critic, share * real.data + (1 - share) * fake.data))
@@ -131,7 +131,7 @@ def reparameterize(
     _same_shapes("reparameterize", mu=mu, log_var=log_var, noise=noise)
     if noise is None:
         drawn = random.chosen(generator).standard_normal(mu.shape).astype(mu.dtype)
-        noise = Tensor(_device.to_device(drawn, mu.device))
+        noise = Tensor(to_device(drawn, mu.device))
     return mu + ops.exp(log_var * 0.5) * noise
 
 
@@ -148,8 +148,7 @@ def gaussian_kl(mu: Tensor, log_var: Tensor, *, reduction: str = "mean") -> Tens
 def bernoulli_nll(logits: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """-log p(target) of Bernoulli pixels given by logits, in nats, summed over pixels. Targets lie in [0, 1]."""
     _same_shapes("bernoulli_nll", logits=logits, target=target)
-    on_host = isinstance(target.data, np.ndarray)  # on a GPU the look at the values would stall the stream
-    if on_host and target.data.size and not (target.data.min() >= 0 and target.data.max() <= 1):
+    if on_host(target.data) and target.data.size and not (target.data.min() >= 0 and target.data.max() <= 1):
         raise ValueError(
             f"bernoulli_nll: target must lie between 0 and 1, got {target.data.min()} to {target.data.max()}"
         )

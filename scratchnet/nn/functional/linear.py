@@ -3,6 +3,7 @@
 import numpy as np
 
 from scratchnet import ops
+from scratchnet.device import on_host
 from scratchnet.nn import checks
 from scratchnet.tensor import Tensor
 
@@ -29,8 +30,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """Rows of ``weight`` (V, D) picked by integers of any shape: (*) to (*, D).
 
-    The row ``padding_idx`` gets no gradient. Raises IndexError for an index outside 0..V - 1, TypeError for
-    indices that are no integers.
+    The row ``padding_idx`` gets no gradient. Raises IndexError for an index outside 0..V - 1, whose row on a GPU is
+    NaN instead, TypeError for indices that are no integers.
     """
     checks.tensors("embedding", input=input)
     checks.floating("embedding", weight=weight)
@@ -45,7 +46,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """Integers (*) to int64 rows (*, num_classes) with a 1 at that place; -1 takes the largest label + 1.
 
     Raises:
-        IndexError: a label lies outside 0..num_classes - 1.
+        IndexError: a label lies outside 0..num_classes - 1. On a GPU its row is 0 instead.
         TypeError: the labels are no integers.
         ValueError: there are no labels to infer num_classes from.
     """
@@ -58,7 +59,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if labels.size == 0:
             raise ValueError("one_hot: an empty tensor needs num_classes")
         num_classes = int(labels.max()) + 1
-    if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
+    if on_host(labels) and labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
         raise IndexError(f"one_hot: labels {labels.min()}..{labels.max()} are out of range for {num_classes} classes")
     return Tensor((labels[..., None] == np.arange(num_classes, like=labels)).astype(np.int64))
 

@@ -21,7 +21,7 @@ def cross_entropy(
 
     ``target`` holds class indices (N, ...) or probabilities (N, C, ...). ``weight`` (C,) weighs classes; the mean
     divides by the sum of the weights. Labels equal to ``ignore_index`` count nothing. With ``label_smoothing`` e the
-    target becomes (1 - e) target + e / C. Raises IndexError for a label out of range.
+    target becomes (1 - e) target + e / C. Raises IndexError for a label out of range; on a GPU it makes the loss NaN.
     """
     checks.floating("cross_entropy", input=input)
     checks.tensors("cross_entropy", target=target, weight=weight)
