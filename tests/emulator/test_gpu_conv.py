@@ -119,6 +119,24 @@ def test_accuracy_is_the_methods_own(method, least, most):
         assert least < error < most, kernel.name
 
 
+def rounded(array):
+    """To TF32: the nearest number of 10 bits of mantissa, ties away from zero; what is no float32 array stays."""
+    if getattr(array, "dtype", None) != np.float32:
+        return array
+    return ((array.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+
+
+def test_tf32_rounds_each_operand_to_nearest():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 12, 9, 9), np.float32), rng.standard_normal((20, 12, 3, 3), np.float32)
+    g = rng.standard_normal((2, 20, 7, 7), np.float32)
+    for kernel, args in [*[*all_three(x, w, g)][0::2], (kernels.conv2d_weight, (x, w.shape, g))]:
+        exact = cases.reference(kernel, *map(rounded, args))
+        with kernels.use("tf32"):
+            error = np.abs(kernel(*on_device(args)).get() - exact).max() / np.abs(exact).max()
+        assert error < 1e-6, kernel.name
+
+
 def test_bits_do_not_depend_on_the_order_of_threads():
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((3, 12, 13, 31), np.float32), rng.standard_normal((20, 12, 3, 3), np.float32)

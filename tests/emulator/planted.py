@@ -1,0 +1,178 @@
+"""Plants one fault at a time in the CUDA sources of convolution, and says whether the emulated tests find it.
+
+    python -m tests.emulator.planted               # all faults, half an hour on one core; writes FAULTS.md
+    python -m tests.emulator.planted conv_tf32.cu  # those of some files; prints only
+
+A fault is found when the tests of its file fail. Each rule is planted once in each file it fits, at the first place;
+barriers and bounds everywhere.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from kernels.gpu import module
+
+FOLDER = Path(__file__).parent
+ENVIRONMENT_VARIABLE = "SCRATCHNET_PLANTED"  # where conftest.py finds the sources with the fault
+TABLE = FOLDER / "FAULTS.md"
+SECONDS = 300  # after which a kernel hangs
+
+EVERYWHERE = {  # what is wrong: (pattern, replacement)
+    "barrier removed": (r"__syncthreads\(\);", ";"),
+    "bound one too wide": (
+        r" < (conv\.columns|conv\.channels|depths|block\.rows|block\.last|size|count|classes|channels)\b",
+        r" <= \1",
+    ),
+    "bound one too wide, negated": (r">= (block\.rows|size|conv\.columns|rows|channels|count)\b", r"> \1"),
+}
+ONCE = {
+    "waits for one copy too few": (r"async_wait<(.+?)>\(", r"async_wait<\1 + 1>("),
+    "copies not committed": (r"(?s)(async_wait<.*?)async_commit\(\);", r"\1"),
+    "slice of another stage": (r"(step \+ STAGES - 1|step \+ 2)\)", "step)"),
+    "stage off by one": (r"tiles\.(\w+)\[step % (STAGES|2|3)\]", r"tiles.\1[(step + 1) % \2]"),
+    "rows of a fragment exchanged": (r"l % 2 \* 8", "l / 2 * 8"),
+    "depths of a fragment exchanged": (r"of4 \+ l \* 4", "of4 * 2 + l"),
+    "half of a fragment": (r"(half|l / 2) \* 8 \+ group", r"\1 * 4 + group"),
+    "not rounded to TF32": (r"round_tf32\(", "("),
+    "stores pairs at odd addresses": (r"pairs && first", "first"),
+    "top edge": (r"h >= 0", "h >= -1"),
+    "left edge": (r"w >= 0", "w >= -1"),
+    "bottom edge": (r"h < conv\.h\.source", "h <= conv.h.source"),
+    "right edge": (r"w < conv\.w\.source", "w <= conv.w.source"),
+    "no dilation": (r"a\.dilation, a\.kernel", "1, a.kernel"),
+    "dilation along one axis": (r"\* conv\.w\.dilation", "* conv.h.dilation"),
+    "stride along one axis": (r"\* conv\.w\.stride", "* conv.h.stride"),
+    "padding along one axis": (r"- conv\.w\.padding", "- conv.h.padding"),
+    "no padding": (r"-a\.padding", "0"),
+    "sign of the padding": (r"phase \+ a\.padding", "phase - a.padding"),
+    "kernel elements side by side": (r"line\.tap_step = r - line\.tap", "line.tap_step = 1"),
+    "taps one pixel apart": (r"line\.advance = .*?;", "line.advance = -1;"),
+    "phases from the first pixel": (r"a\.target - phase, a\.stride\), phase,", "a.target - phase, a.stride), 0,"),
+    "one phase": (r"index / phases_h % phases_w", "index % phases_w"),
+    "pixels of the phase rounded down": (r"return a / b \+ \(a % b > 0\)", "return a / b"),
+    "rows beyond the last": (r"return \{FAR_OUTSIDE, FAR_OUTSIDE, 0\};", "return {0, 0, 0};"),
+    "rounding of the divisor": (r"/ divisor \+ 1\)", "/ divisor)"),
+    "size of the divisor": (r"< divisor\) shift", "< divisor - 1) shift"),
+    "image forgotten": (r"\(long long|static_cast<long long>\(image\)", "static_cast<long long>(0 * image)"),
+    "group forgotten": (r"block\.group\) \* conv\.columns", "0 * block.group) * conv.columns"),
+    "group of the source forgotten": (r"\+ block\.group\)", "+ 0)"),
+    "bias of the first group": (r"bias\[block\.group \* conv\.columns \+ at\]", "bias[at]"),
+    "height for width": (r"\* conv\.w\.kernel \+ block", "* conv.h.kernel + block"),
+    "tap of the other axis": (r"tap_w \* block\.w\.advance", "tap_w * block.h.advance"),
+    "channel of the first slice": (r"\+ channel0 \+ depth", "+ depth"),
+    "slice not cut at its end": (r"min\(pixels - block\.first, pixels_per_slice\)", "pixels_per_slice"),
+    "last slice not added": (r"slice < slices", "slice + 1 < slices"),
+    "first slice twice": (r"slice \* size \+ at", "slice / 2 * size + at"),
+    "columns and channels exchanged": (r"at / columns % channels", "at % channels"),
+    "sum starts at 1": (r"(?<=\w )sum = 0", "sum = 1"),
+    "bank pads removed": (r"\[ROWS \+ [48]\]|\[17\]|\[DEPTH \+ 4\]", "[ROWS]"),
+}
+HARMLESS = {  # what survives: why no test can find it
+    ("bank pads removed", "*"): "slower only: lanes that read a column meet one bank of shared memory",
+}
+
+
+class Fault(NamedTuple):
+    """`text` is the file's with the fault; `line` where it is."""
+
+    file: str
+    line: int
+    what: str
+    text: str
+
+    @property
+    def reason_to_survive(self):
+        return HARMLESS.get((self.what, self.file)) or HARMLESS.get((self.what, "*"))
+
+
+def faults(file):
+    """All faults to plant in a file of cuda/."""
+    text = (module.FOLDER / file).read_text()
+    for rules, most in ((EVERYWHERE, None), (ONCE, 1)):
+        for what, (pattern, replacement) in rules.items():
+            matches = [m for m in re.finditer(pattern, text) if "//" not in text[: m.start()].rpartition("\n")[2]]
+            for match in matches[:most]:
+                wrong = text[: match.start()] + match.expand(replacement) + text[match.end() :]
+                yield Fault(file, 1 + text.count("\n", 0, match.start()), what, wrong)
+
+
+def sources():
+    """The files of cuda/ in which faults are planted."""
+    return sorted(
+        path.name for path in module.FOLDER.iterdir() if path.name.startswith(("conv", "add_slices", "ladder"))
+    )
+
+
+def tests_of(file):
+    """The test file that answers for a source."""
+    return FOLDER / f"test_gpu_{'ladder' if file.startswith('ladder') else 'conv'}.py"
+
+
+def find(fault):
+    """The first test that fails with the fault planted, or None. Raises ValueError if the fault does not compile."""
+    with tempfile.TemporaryDirectory() as folder:
+        planted = shutil.copytree(module.FOLDER, Path(folder, "cuda"))
+        (planted / fault.file).write_text(fault.text)
+        command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", str(tests_of(fault.file))]
+        environment = os.environ | {ENVIRONMENT_VARIABLE: str(planted)}
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+                cwd=FOLDER.parents[1],
+            )
+        except subprocess.TimeoutExpired:
+            return "it hangs"
+    if "kernel.cpp" in done.stdout or done.returncode > 1:
+        raise ValueError(
+            f"{fault.file}:{fault.line}: {fault.what}: no valid source\n{done.stdout[-3000:]}{done.stderr}"
+        )
+    found = re.search(r"^FAILED \S+::(\w+)", done.stdout, re.MULTILINE)
+    return found[1] if found else None
+
+
+def main(files):
+    every = not files
+    files = files or sources()
+    lines, planted, survived = [], 0, []
+    for file in files:
+        outcomes = []
+        for fault in faults(file):
+            outcomes.append(find(fault))
+            print(f"{fault.file}:{fault.line}: {fault.what}: {outcomes[-1] or 'SURVIVES'}", flush=True)
+            if outcomes[-1] is None:
+                survived.append(fault)
+        planted += len(outcomes)
+        lines.append(f"| `{file}` | {len(outcomes)} | {sum(o is not None for o in outcomes)} |")
+    found = planted - len(survived)
+    print(f"{found} of {planted} faults found")
+    if every:
+        TABLE.write_text(table(lines, planted, survived))
+
+
+def table(lines, planted, survived):
+    reasons = [f"| `{f.file}`, line {f.line} | {f.what} | {f.reason_to_survive or 'NOT EXPLAINED'} |" for f in survived]
+    return "\n".join(
+        [
+            "# Planted faults",
+            "",
+            f"Written by `python -m tests.emulator.planted`: {planted - len(survived)} of {planted} faults are found.",
+            "",
+            *("| source | faults | found |", "|---|---:|---:|", *lines, ""),
+            *("| survivor | fault | why no test can find it |", "|---|---|---|", *reasons, ""),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
