@@ -110,8 +110,11 @@ def sources():
 
 
 def tests_of(file):
-    """The test file that answers for a source."""
-    return FOLDER / f"test_gpu_{'ladder' if file.startswith('ladder') else 'conv'}.py"
+    """The tests that answer for a source, as pytest's arguments: a file, without those that run other sources."""
+    if file.startswith("ladder"):
+        return [str(FOLDER / "test_gpu_ladder.py"), "-k", "not tf32 and not simt"]
+    others = next((other for one, other in (("tf32", "simt"), ("simt", "tf32")) if one in file), None)
+    return [str(FOLDER / "test_gpu_conv.py"), *(["-k", f"not {others}"] if others else [])]
 
 
 def find(fault):
@@ -119,7 +122,7 @@ def find(fault):
     with tempfile.TemporaryDirectory() as folder:
         planted = shutil.copytree(module.FOLDER, Path(folder, "cuda"))
         (planted / fault.file).write_text(fault.text)
-        command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", str(tests_of(fault.file))]
+        command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", *tests_of(fault.file)]
         environment = os.environ | {ENVIRONMENT_VARIABLE: str(planted)}
         try:
             done = subprocess.run(
