@@ -49,8 +49,10 @@ def parse_arguments(argv=None):
 
 def denoise(model, noisy: np.ndarray) -> np.ndarray:
     """Images (N, C, H, W) in [0, 1] of noisy ones."""
+    device = next(model.parameters()).device
     with sn.no_grad():
-        parts = [model(sn.Tensor(noisy[i : i + 250])).data for i in range(0, len(noisy), 250)]
+        batches = (sn.Tensor(noisy[i : i + 250]).to(device) for i in range(0, len(noisy), 250))
+        parts = [model(batch).cpu().data for batch in batches]
     return np.clip(np.concatenate(parts), 0, 1)
 
 
@@ -73,7 +75,7 @@ def main(argv=None):
     clean = test[np.arange(len(test))][0]
     noise = np.random.default_rng(args.seed).standard_normal(clean.shape, np.float32)
     noisy = clean + np.float32(args.sigma) * noise
-    model = DenoisingAutoencoder(clean.shape[1])
+    model = DenoisingAutoencoder(clean.shape[1]).to(args.device)
     loader = data.DataLoader(train, args.batch_size, shuffle=True)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     mean = metrics.Mean()
@@ -82,7 +84,8 @@ def main(argv=None):
         run.say(nn.summary(model, (1, *clean.shape[1:])))
         while loader.epoch < args.epochs:
             for images, _ in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
-                loss = F.mse_loss(model(images + args.sigma * sn.randn(*images.shape)), images)
+                images = images.to(args.device)
+                loss = F.mse_loss(model(images + args.sigma * sn.randn_like(images)), images)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import scratchnet as sn
+from run import add_device_argument
 from scratchnet.data import read_image
 from scratchnet.models import CNN, ShallowCNN
 from scratchnet.serialization import load_checkpoint
@@ -21,13 +22,13 @@ from scratchnet.serialization import load_checkpoint
 MODELS = {"cnn": CNN, "shallow": ShallowCNN}
 
 
-def load_classifier(path):
+def load_classifier(path, device="cpu"):
     """The model of a checkpoint of train_cnn.py, or the best one of its folder, in evaluation mode, and its config."""
     path = path / "best.safetensors" if path.is_dir() else path
     config = load_checkpoint(path).config
     model = MODELS[config["model"]](config["in_channels"], config["image_size"], len(config["classes"]))
     load_checkpoint(path, model=model)
-    return model.eval(), config
+    return model.eval().to(device), config
 
 
 def main(argv=None):
@@ -36,10 +37,11 @@ def main(argv=None):
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--invert", action="store_true", help="swap dark and light")
     parser.add_argument("--top", type=int, default=3, help="how many classes to name")
+    add_device_argument(parser)
     args = parser.parse_args(argv)
 
     try:
-        model, config = load_classifier(args.checkpoint)
+        model, config = load_classifier(args.checkpoint, args.device)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -56,8 +58,8 @@ def main(argv=None):
             continue
         pixels = image.astype(np.float32) / 255
         with sn.no_grad():
-            logits = model(sn.from_numpy(1 - pixels if args.invert else pixels).unsqueeze(0))
-            probabilities = sn.softmax(logits, 1).data[0]
+            batch = sn.from_numpy(1 - pixels if args.invert else pixels).unsqueeze(0)
+            probabilities = sn.softmax(model(batch.to(args.device)), 1).cpu().data[0]
         best = np.argsort(-probabilities)[: args.top]
         print(f"{path!s:<{width}}  " + ", ".join(f"{config['classes'][i]} {probabilities[i]:.1%}" for i in best))
     return 1 if unreadable else 0

@@ -17,6 +17,7 @@ that is refused; 3 a NaN or an infinity; 4 the state could not be written; 130 a
 SIGTERM, after saving.
 """
 
+import argparse
 import signal
 import sys
 import threading
@@ -41,6 +42,7 @@ LAST = -1  # --resume without a step
 def add_arguments(parser) -> None:
     """The options that all trainers share."""
     parser.add_argument("--out", type=Path, help="result folder")
+    add_device_argument(parser)
     parser.add_argument(
         "--resume", type=int, nargs="?", const=LAST, metavar="STEP", help="go on from the last checkpoint, or from STEP"
     )
@@ -49,6 +51,18 @@ def add_arguments(parser) -> None:
     parser.add_argument("--certificate", action="store_true", help="hash every op and state, for scratchnet.replay")
     parser.add_argument("--allow-nonfinite", action="store_true", help="do not stop at a NaN or an infinity")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def add_device_argument(parser) -> None:
+    """--device, refused in words where it cannot be used."""
+    parser.add_argument("--device", type=_usable_device, default="cpu", help="cpu (the default) or cuda")
+
+
+def _usable_device(name: str) -> str:
+    try:
+        return sn.zeros(0, device=name).device
+    except (ValueError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(error) from None
 
 
 def fail(message, code: int):

@@ -5,6 +5,7 @@
     python examples/train_cnn.py --data cifar10 --epochs 10
     python examples/train_cnn.py --data folder --data-root DIR   # your DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg
     python examples/train_cnn.py --model shallow --smoke      # a few steps, to see that everything works
+    python examples/train_cnn.py --data mnist --device cuda   # on the GPU, from the same initial weights
 
 The result folder gets metrics.jsonl, curves.png, mistakes.png, checkpoints and the best model's weights. A run that was
 stopped, in whatever way, goes on with --resume, bit for bit. The script ends with an assertion on the test accuracy.
@@ -80,13 +81,13 @@ def load_data(args):
     return train, test, train.classes, []
 
 
-def evaluate(model, loader):
-    """Mean loss, accuracy, and all logits of a data set."""
+def evaluate(model, loader, device):
+    """Mean loss, accuracy, and all logits and labels of a data set."""
     model.eval()
     losses, logits, labels = [], [], []
     with sn.no_grad():
         for images, target in loader:
-            out = model(images)
+            out = model(images.to(device)).cpu()
             losses.append(nn.functional.cross_entropy(out, target, reduction="sum").item())
             logits.append(out.data)
             labels.append(target.data)
@@ -106,7 +107,7 @@ def main(argv=None):
     config = {name: getattr(args, name) for name in settings}
     config |= {"in_channels": channels, "image_size": size, "classes": list(classes)}
 
-    model = MODELS[args.model](channels, size, len(classes))
+    model = MODELS[args.model](channels, size, len(classes)).to(args.device)
     loader = data.DataLoader(train, args.batch_size, shuffle=True)
     test_loader = data.DataLoader(test, 256)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
@@ -124,6 +125,7 @@ def main(argv=None):
         while loader.epoch < args.epochs:
             model.train()
             for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
+                images, labels = images.to(args.device), labels.to(args.device)
                 logits = model(images)
                 loss = nn.functional.cross_entropy(logits, labels)
                 optimizer.zero_grad()
@@ -133,7 +135,7 @@ def main(argv=None):
                 means["loss"].update(loss.item(), len(labels))
                 means["accuracy"].update(metrics.accuracy(logits, labels), len(labels))
                 run.show(**{name: mean.value for name, mean in means.items()})
-            test_loss, test_accuracy, _, _ = evaluate(model, test_loader)
+            test_loss, test_accuracy, _, _ = evaluate(model, test_loader, args.device)
             train = {f"train_{name}": mean.value for name, mean in means.items()}
             run.log(epoch=loader.epoch, **train, test_loss=test_loss, test_accuracy=test_accuracy)
             run.say(
@@ -144,7 +146,7 @@ def main(argv=None):
                 mean.reset()
             run.save(score=test_accuracy)
 
-    _, test_accuracy, logits, labels = evaluate(model, test_loader)
+    _, test_accuracy, logits, labels = evaluate(model, test_loader, args.device)
     panels = {quantity: {part: f"{part}_{quantity}" for part in ("train", "test")} for quantity in ("loss", "accuracy")}
     reporting.save_curves(args.out / "curves.png", run.rows, panels)
     reporting.save_mistakes(args.out / "mistakes.png", test, logits, labels, classes)
