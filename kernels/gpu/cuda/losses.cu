@@ -1,7 +1,7 @@
 // Softmax and cross entropy together: a warp for each row of logits (rows, classes), which it reads from memory once
 // and then from cache. Lanes are joined by a butterfly, so every lane has the result, always added in one order.
-// The larger one; NaN, if there is one.
-template <class T> __device__ T larger(T a, T b) { return b > a || b != b ? b : a; }
+
+template <class T> __device__ T larger(T a, T b) { return b > a ? b : a; }  // may lose a NaN, which the sum then finds
 
 template <class T> __device__ T row_maximum(const T* row, int classes, int lane) {
     T best = row[lane < classes ? lane : 0];
