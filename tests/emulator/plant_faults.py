@@ -1,66 +1,96 @@
-"""Plants one fault at a time in the CUDA sources, and says which of them the tests on the emulator miss.
+"""Plants one fault at a time in the memory-bound CUDA sources, and says which of them the tests on the emulator miss.
 
-    python tests/emulator/plant_faults.py pool.cu norm.cu    # no names: every file
+    python -m tests.emulator.plant_faults pool.cu norm.cu    # no names: every file
 
-Each fault goes into a copy of the sources, where the file's tests then run until the first failure.
+Each fault has a process of its own, where the file's tests run until the first failure.
 """
 
+import contextlib
+import io
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
-from faults_in_memory_kernels import FAULTS
+import pytest
+from hypothesis import Phase, settings
 
-ROOT = Path(__file__).parent.parent.parent
-CUDA = Path("kernels", "gpu", "cuda")
+from kernels.gpu import module
+from tests.emulator import emulate
+from tests.emulator.memory_faults import FAULTS
 
-
-def plant(folder, file, old, new):
-    """Write the file with its fault into the copy at `folder`. Raises ValueError unless it has one place for it."""
-    text = (ROOT / CUDA / file).read_text()
-    if text.count(old) != 1:
-        raise ValueError(f"{file} must hold {old!r} once, and has it {text.count(old)} times")
-    (folder / CUDA / file).write_text(text.replace(old, new))
+settings.register_profile(
+    "faults", deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
 
 
 def tests_of(file):
-    return f"tests/emulator/test_gpu_{Path(file).stem.split('_')[0]}.py"
+    """pool.cu is tested by test_gpu_pool.py."""
+    return str(Path(__file__).with_name(f"test_gpu_{Path(file).stem}.py"))
 
 
-def first_failure(folder, file):
-    """What the file's tests find in the copy at `folder`: the line pytest ends with, or None if all pass."""
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "--tb=line", "-p", "no:cacheprovider", tests_of(file)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    return done.stdout.strip().splitlines()[-3] if done.returncode else None
+class FirstFailure:
+    """A pytest plugin that remembers the first test to fail."""
+
+    test = None
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed and self.test is None:
+            self.test = report.nodeid.rpartition("::")[-1]
 
 
-def copy_sources(folder):
-    for name in ("kernels", "tests", "scratchnet"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+def first_failure(file):
+    """The first of the file's tests to fail in this process, or None."""
+    found, text = FirstFailure(), io.StringIO()
+    with contextlib.redirect_stdout(text):
+        code = pytest.main(["-x", "-n", "0", "-p", "no:cacheprovider", tests_of(file)], plugins=[found])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(text.getvalue())
+    return found.test
+
+
+@contextlib.contextmanager
+def planted(file, old, new):
+    """Sources have the fault inside of the block. Raises ValueError unless the file has one place for it."""
+    whole, text = module.source, (module.FOLDER / file).read_text()
+    if text.count(old) != 1:
+        raise ValueError(f"{file} must hold {old!r} once, and has it {text.count(old)} times")
+    with mock.patch.object(module, "source", lambda *files: whole(*files).replace(text, text.replace(old, new))):
+        module._function.cache_clear()
+        yield
+
+
+def finds(file, old, new):
+    """What finds the fault: a test, or the end of the process that ran it; None where nothing does."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        with planted(file, old, new):
+            os.write(theirs, (first_failure(file) or "").encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        test = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return f"a crash, {status}" if status else test or None
 
 
 def main(files):
+    os.environ["HYPOTHESIS_PROFILE"] = "faults"
     missed = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        copy_sources(folder)
-        for file in files or FAULTS:
-            if first_failure(folder, file):
-                raise SystemExit(f"{tests_of(file)} fails without any fault")
+    for file in files:
+        if first_failure(file):
+            raise SystemExit(f"{tests_of(file)} fails without any fault")
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(emulate, "_cache", lambda: Path(folder)):
+        for file in files:
             for old, new in FAULTS[file]:
-                plant(folder, file, old, new)
-                found = first_failure(folder, file)
-                print(f"{'found ' if found else 'MISSED'} {file}: {old!r} -> {new!r}: {found}", flush=True)
-                missed += [(file, old, new)] * (not found)
-            shutil.copy(ROOT / CUDA / file, folder / CUDA / file)
-    total = sum(len(FAULTS[file]) for file in files or FAULTS)
+                test = finds(file, old, new)
+                print(f"{'found ' if test else 'MISSED'} {file}: {old!r} -> {new!r}: {test}", flush=True)
+                missed += [(file, old, new)] * (test is None)
+    total = sum(len(FAULTS[file]) for file in files)
     print(f"{total - len(missed)} of {total} faults found")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:] or list(FAULTS))

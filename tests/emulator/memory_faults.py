@@ -2,8 +2,10 @@
 
 FAULTS = {
     "elementwise.cu": [
-        ("first = (long long)blockIdx.x * blockDim.x * EACH + threadIdx.x;\n    T value[EACH];\n",
-         "first = (long long)blockIdx.x * blockDim.x + threadIdx.x;\n    T value[EACH];\n"),
+        (
+            "first = (long long)blockIdx.x * blockDim.x * EACH + threadIdx.x;\n    T value[EACH];\n",
+            "first = (long long)blockIdx.x * blockDim.x + threadIdx.x;\n    T value[EACH];\n",
+        ),
         ("if (i < count) value[k] = x[i];", "if (i <= count) value[k] = x[i];"),
         ("if (i < count) value[k] = x[i];", "value[k] = x[i];"),
         ("if (i < count) g[k] = grad[i], value[k] = kept[i];", "if (i <= count) g[k] = grad[i], value[k] = kept[i];"),
@@ -46,7 +48,10 @@ FAULTS = {
         ("min(start + kernel, high) - max(start, low)", "start + kernel - max(start, low)"),
         ("min(start + kernel, high) - max(start, low)", "min(start + kernel, high) - start"),
         ("output[(long long)n * plane + element] = sum / divisor;", "output[(long long)n * plane + element] = sum;"),
-        ("length(j * stride_w - left, kernel_w, low_w, high_w)", "length(j * stride_w - left, kernel_w, low_h, high_h)"),
+        (
+            "length(j * stride_w - left, kernel_w, low_w, high_w)",
+            "length(j * stride_w - left, kernel_w, low_h, high_h)",
+        ),
         ("(divisor == 0 ? T(count) : divisor)", "T(count)"),
         ("    if (element >= count) return;", "    if (element > count) return;"),
         ("if (at < 0 || at >= in_pixels) {", "if (at < 0 || at > in_pixels) {"),
@@ -54,7 +59,10 @@ FAULTS = {
         ("element / (out_pixels * channels) * in_pixels", "element / (out_pixels * channels) * out_pixels"),
         ("if (column >= columns) return;", "if (column > columns) return;"),
         ("grad_input[(n * in_pixels + pixel) * channels + channel] = 0;", ";"),
-        ("(n * in_pixels + at) * channels + channel] += grad[from];", "(n * in_pixels + at) * channels + channel] = grad[from];"),
+        (
+            "(n * in_pixels + at) * channels + channel] += grad[from];",
+            "(n * in_pixels + at) * channels + channel] = grad[from];",
+        ),
     ],
     "norm.cu": [
         ("__syncthreads();  // a sum", "// a sum"),
@@ -80,9 +88,14 @@ FAULTS = {
         ("shift = sum / count,", "shift = sum,"),
         ("slope = product / count * unit,", "slope = product / count,"),
         ("- (double(x[at]) - centre) * slope)", "+ (double(x[at]) - centre) * slope)"),
-        ("grad_bias[part.channel] = T(sum), grad_weight[part.channel] = T(product);",
-         "grad_bias[part.channel] = T(product), grad_weight[part.channel] = T(sum);"),
-        ("    if (blockIdx.y == 0 && threadIdx.y == 0) mean_out", "    if (blockIdx.y == 1 && threadIdx.y == 0) mean_out"),
+        (
+            "grad_bias[part.channel] = T(sum), grad_weight[part.channel] = T(product);",
+            "grad_bias[part.channel] = T(product), grad_weight[part.channel] = T(sum);",
+        ),
+        (
+            "    if (blockIdx.y == 0 && threadIdx.y == 0) mean_out",
+            "    if (blockIdx.y == 1 && threadIdx.y == 0) mean_out",
+        ),
     ],
     "losses.cu": [
         ("b > a ? b : a", "b < a ? b : a"),
@@ -91,10 +104,14 @@ FAULTS = {
         ("by = 16; by; by /= 2) best", "by = 8; by; by /= 2) best"),
         ("by = 16; by; by /= 2) sum", "by = 16; by > 1; by /= 2) sum"),
         ("sum += exp(from[c] - highest);", "sum += exp(from[c]);"),
-        ("    if (row >= rows) return;\n    const T* from = logits + row * classes;\n    const T highest",
-         "    if (row > rows) return;\n    const T* from = logits + row * classes;\n    const T highest"),
-        ("    if (row >= rows) return;\n    const T* from = logits + row * classes;\n    const T highest",
-         "    if (row * 32 + lane >= rows * 32 - 1) return;\n    const T* from = logits + row * classes;\n    const T highest"),
+        (
+            "    if (row >= rows) return;\n    const T* from = logits + row * classes;\n    const T highest",
+            "    if (row > rows) return;\n    const T* from = logits + row * classes;\n    const T highest",
+        ),
+        (
+            "    if (row >= rows) return;\n    const T* from = logits + row * classes;\n    const T highest",
+            "    if (row * 32 + lane >= rows * 32 - 1) return;\n    const T* from = logits + row * classes;\n    const T highest",
+        ),
         ("if (lane) return;", "if (lane == 0) return;\n    if (row == 0) return;"),
         ("loss[row] = label >= 0 && label < classes", "loss[row] = label >= 0 && label <= classes"),
         ("logarithm - (from[label] - highest)", "logarithm - from[label]"),
