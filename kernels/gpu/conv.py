@@ -164,14 +164,15 @@ def always(*args, **options):
 
 
 def _instances():
-    """{files: every kernel that calls may lead to}."""
+    """{files: {every kernel that calls may lead to: its shared memory in bytes}}."""
     found = {}
     for rows, columns, channels, dtype in product((1, 1 << 20), (1, 64, 128), (32, 33), ("float32", "float64")):
         shape = rows, columns, channels, np.dtype(dtype), True
         for method in (SIMT, TF32)[: 1 + (dtype == "float32")]:
             for files, tile in ((method.files, method.tile), (method.weight_files, method.weight_tile)):
-                found.setdefault(files, {})[tile(*shape).instance] = None
-    return {files: tuple(names) for files, names in found.items()} | {"add_slices.cu": ADD_SLICES}
+                chosen = tile(*shape)
+                found.setdefault(files, {})[chosen.instance] = chosen.shared_bytes
+    return found | {"add_slices.cu": dict.fromkeys(ADD_SLICES, 0)}
 
 
 register("tf32", TF32, supports=one_group_of_float32, pays=enough_channels)

@@ -34,4 +34,4 @@ def only_by_name(*args, **options):
 for _name, _tile in TILES.items():
     _method = Method(("conv.cuh", f"ladder_{_name}.cu"), lambda *shape, tile=_tile, **arrays: tile)
     register(_name, _method, supports=float32, pays=only_by_name)
-INSTANCES = {("conv.cuh", f"ladder_{name}.cu"): (tile.instance,) for name, tile in TILES.items()}
+INSTANCES = {("conv.cuh", f"ladder_{name}.cu"): {tile.instance: tile.shared_bytes} for name, tile in TILES.items()}

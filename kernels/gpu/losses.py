@@ -9,7 +9,7 @@ from .module import blocks, launch
 _ROWS = 8  # of a block, a warp each
 
 INSTANCES = {
-    "losses.cu": [f"{kernel}<{t}>" for kernel in ("cross_entropy", "cross_entropy_backward") for t in TYPES],
+    "losses.cu": {f"{kernel}<{t}>": 0 for kernel in ("cross_entropy", "cross_entropy_backward") for t in TYPES},
 }
 
 

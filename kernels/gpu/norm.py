@@ -14,11 +14,11 @@ _BLOCKS = 1024  # at most, whatever the GPU: the order of sums follows from the 
 _PASSES = 8  # rows of a thread, at least
 
 INSTANCES = {
-    "norm.cu": [
-        f"{kernel}<{t}>"
+    "norm.cu": {
+        f"{kernel}<{t}>": _SHARED_BYTES
         for kernel in ("column_sums", "sum_chunks", "moments", "normalise", "gradient_sums", "input_gradient")
         for t in TYPES
-    ]
+    }
 }
 
 

@@ -10,7 +10,7 @@ from .module import blocks, launch
 _THREADS = 256
 _TENSORS, _ELEMENTS = 56, 1024  # of a launch of `adam`, and of a block of it: optim.cu says the same
 
-INSTANCES = {"optim.cu": [f"{kernel}<{t}>" for kernel in ("adam", "sgd", "rmsprop") for t in TYPES]}
+INSTANCES = {"optim.cu": {f"{kernel}<{t}>": 0 for kernel in ("adam", "sgd", "rmsprop") for t in TYPES}}
 
 
 @reference.sgd_step_.implementation("cuda", device="gpu")

@@ -15,11 +15,11 @@ _THREADS = 256
 _MOST_BLOCKS_BELOW = 65535  # of a grid's second axis: a block goes on to further images
 
 INSTANCES = {
-    "pool.cu": [
-        f"{kernel}<{t}>"
+    "pool.cu": {
+        f"{kernel}<{t}>": 0
         for kernel in ("max_pool", "max_pool_input", "avg_pool", "avg_pool_input", "gather", "scatter")
         for t in TYPES
-    ]
+    }
 }
 
 

@@ -110,7 +110,7 @@ FAULTS = {
         ),
         (
             "    if (row >= rows) return;\n    const T* from = logits + row * classes;\n    const T highest",
-            "    if (row * 32 + lane >= rows * 32 - 1) return;\n    const T* from = logits + row * classes;\n    const T highest",
+            "    if (row >= rows || lane > 30) return;\n    const T* from = logits + row * classes;\n    T highest",
         ),
         ("if (lane) return;", "if (lane == 0) return;\n    if (row == 0) return;"),
         ("loss[row] = label >= 0 && label < classes", "loss[row] = label >= 0 && label <= classes"),

@@ -13,14 +13,15 @@ from kernels.gpu import module
 
 ARCHITECTURES = ("sm_80", "sm_90")
 TABLE = Path(gpu.__file__).with_name("RESOURCES.md")
-INSTANCES = {  # file of cuda/ (or a tuple of them): all kernels that launchers ask for
+INSTANCES = {  # file of cuda/ (or a tuple of them): {each kernel that launchers ask for: the shared memory it gets}
     files: names for launchers in vars(gpu).values() for files, names in getattr(launchers, "INSTANCES", {}).items()
 }
 HEAD = """\
 # What the kernels take of a GPU
 
-Registers of a thread, on sm_80 (A100) and sm_90 (H100, H200). No kernel has a stack, none spills. Written by
-`python tests/gpu/compile_table.py` with NVRTC {version}, since other versions count otherwise.
+Registers of a thread, on sm_80 (A100) and sm_90 (H100, H200), and shared memory of a block, in bytes. No kernel has a
+stack, none spills. Written by `python tests/gpu/compile_table.py` with NVRTC {version}, since other versions count
+otherwise.
 """
 
 
@@ -31,9 +32,9 @@ def compiled(files, architecture):
 
 
 def committed():
-    """(NVRTC's version, {kernel: registers on each architecture}) of the committed table."""
+    """(NVRTC's version, {kernel: registers on each architecture, then shared memory}) of the committed table."""
     text = TABLE.read_text()
-    rows = re.findall(r"^\| `(.+?)` \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(.+?)` \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
     return re.search(r"NVRTC (\d+\.\d+)", text)[1], {name: tuple(map(int, numbers)) for name, *numbers in rows}
 
 
@@ -41,12 +42,13 @@ def write():
     lines = [HEAD.format(version=nvrtc.version())]
     for files in sorted(INSTANCES, key=str):
         lines += [
-            f"| {files if isinstance(files, str) else files[-1]} | {' | '.join(ARCHITECTURES)} |",
-            "|---|---:|---:|",
+            f"| {files if isinstance(files, str) else files[-1]} | {' | '.join(ARCHITECTURES)} | shared |",
+            "|---|---:|---:|---:|",
         ]
         found = [compiled(files, architecture) for architecture in ARCHITECTURES]
-        for name in INSTANCES[files]:
-            lines.append(f"| `{name}` | {' | '.join(str(kernels[name].registers) for kernels in found)} |")
+        for name, shared in INSTANCES[files].items():
+            registers = " | ".join(str(kernels[name].registers) for kernels in found)
+            lines.append(f"| `{name}` | {registers} | {shared + found[0][name].shared} |")
         lines.append("")
     TABLE.write_text("\n".join(lines))
 
