@@ -14,7 +14,7 @@ from the installed package; the rules below are those of its sources:
 Where CuPy leaves something open, the worst is assumed: elementwise results lie in C order whatever their inputs'
 strides, and fresh memory is NaN. ``transfers`` counts what CuPy would do in silence: values read on the host (each
 waits for the device) and arrays sent to it. While a stream captures, both raise, as CUDA has it, and operations are
-noted down, so that ``Graph.launch`` repeats them on the same memory.
+noted down and not done, so that their results are NaN, until ``Graph.launch`` does them on the same memory.
 """
 
 import contextlib
@@ -67,9 +67,12 @@ def _arrays(value) -> list[np.ndarray]:
     return [array for item in values for array in _arrays(item)]
 
 
-def _run(function, args, kwargs):
-    """Call a NumPy function on unwrapped arguments and wrap its result, noting the call down while capturing."""
+def _run(function, args, kwargs, in_place=False):
+    """Call a NumPy function on unwrapped arguments and wrap its result; while capturing, note the call down."""
     args, kwargs = _unwrap(args), {name: _unwrap(value) for name, value in kwargs.items()}
+    if _recording is not None and (in_place or "out" in kwargs):
+        _recording.append(lambda: function(*args, **kwargs))
+        return _wrap(kwargs.get("out"))
     result = function(*args, **kwargs)
     wrapped = _wrap(result)
     outputs = _arrays(_unwrap(wrapped)) if isinstance(wrapped, ndarray | list | tuple) else []
@@ -82,6 +85,8 @@ def _run(function, args, kwargs):
                 array[...] = new
 
         _recording.append(again)
+        for output in outputs:
+            _fill_worst(output)
     return wrapped
 
 
@@ -122,8 +127,11 @@ class ufunc:  # noqa: N801 - CuPy's name
     def at(self, array, index, value=None):
         if self.__name__ == "add" and array.dtype not in (np.int32, np.uint32, np.uint64, np.float32, np.float64):
             raise TypeError("scatter_add only supports int32, float16, float32, float64, uint32, uint64, as data type")
-        index = _index(index, array.shape)
-        _run(lambda a, i, v: self._numpy.at(a, i, v), (array, index, value), {})
+
+        def at(a, i, v):
+            self._numpy.at(a, _wrapped_around(i, a.shape), v)
+
+        _run(at, (array, _index(index), value), {}, in_place=True)
 
 
 class _Flags:
@@ -134,28 +142,30 @@ class _Flags:
         self.owndata = array.flags.owndata
 
 
-def _index(index, shape):
-    """An index with its arrays on the device, integer arrays wrapped around."""
-    parts = []
-    for part in index if isinstance(index, tuple) else (index,):
-        if isinstance(part, np.ndarray | list):
-            part = asarray(part)
-        if isinstance(part, ndarray) and part.dtype == np.bool_:
-            _transfer("to host")  # how many are True
-        parts.append(part)
-    used = sum(p.ndim if _is_mask(p) else 1 for p in parts if p is not None and p is not Ellipsis)
-    axis = 0
-    for i, part in enumerate(parts):
+def _index(index):
+    """An index with its arrays on the device, as a tuple."""
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(asarray(part) if isinstance(part, np.ndarray | list) else part for part in parts)
+    if any(isinstance(part, ndarray) and part.dtype == np.bool_ for part in parts):
+        _transfer("to host")  # how many are True
+    return parts
+
+
+def _wrapped_around(index, shape):
+    """The index with its integer arrays taken modulo the axis they pick from."""
+    dims = [0 if p is None or p is Ellipsis else p.ndim if _is_mask(p) else 1 for p in index]
+    parts, axis = list(index), 0
+    for i, (part, count) in enumerate(zip(index, dims, strict=True)):
         if part is Ellipsis:
-            axis += len(shape) - used
-        elif isinstance(part, ndarray) and not _is_mask(part) and axis < len(shape) and shape[axis]:
-            parts[i] = ndarray(np.asarray(part._array % shape[axis]))
-        axis += 0 if part is None or part is Ellipsis else part.ndim if _is_mask(part) else 1
+            axis += len(shape) - sum(dims)
+        elif isinstance(part, np.ndarray) and not _is_mask(part) and axis < len(shape) and shape[axis]:
+            parts[i] = part % shape[axis]
+        axis += count
     return tuple(parts)
 
 
 def _is_mask(part) -> bool:
-    return isinstance(part, ndarray) and part.dtype == np.bool_
+    return isinstance(part, np.ndarray) and part.dtype == np.bool_
 
 
 class ndarray:  # noqa: N801 - CuPy's name
@@ -211,7 +221,7 @@ class ndarray:  # noqa: N801 - CuPy's name
         def method(*args, **kwargs):
             _check(f"ndarray.{name}", names, args, kwargs)
             function = getattr(np.ndarray, name)
-            return _run(function, (self, *args), kwargs)
+            return _run(function, (self, *args), kwargs, in_place=name in ("fill", "sort", "put", "partition"))
 
         return method
 
@@ -239,22 +249,22 @@ class ndarray:  # noqa: N801 - CuPy's name
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index):
-        index = _index(index, self.shape)
+        index = _index(index)
         if not any(part is Ellipsis for part in index):
             index = (*index, Ellipsis)  # so that integers leave a view of no dimensions
-        return _run(lambda a, i: a[i], (self, index), {})
+        return _run(lambda a, i: a[_wrapped_around(i, a.shape)], (self, index), {})
 
     def __setitem__(self, index, value):
-        index = _index(index, self.shape)
+        index = _index(index)
         if isinstance(value, np.ndarray):
             if not any(isinstance(part, ndarray) for part in index) and value.ndim:
                 raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
             value = asarray(value)
 
         def assign(a, i, v):
-            a[i] = v
+            a[_wrapped_around(i, a.shape)] = v
 
-        _run(assign, (self, index, value), {})
+        _run(assign, (self, index, value), {}, in_place=True)
 
 
 def _binary(name: str, swapped: bool = False):
@@ -269,7 +279,7 @@ def _binary(name: str, swapped: bool = False):
 
 def _in_place(name: str):
     def method(self, other):
-        _run(lambda a, b: getattr(np, name)(a, b, out=a, casting="same_kind"), (self, other), {})
+        _run(lambda a, b: getattr(np, name)(a, b, out=a, casting="same_kind"), (self, other), {}, in_place=True)
         return self
 
     return method
@@ -303,7 +313,7 @@ def __getattr__(name: str):
 def _function(name, function, names):
     def call(*args, **kwargs):
         _check(name, names, args, kwargs)
-        return _run(function, args, kwargs)
+        return _run(function, args, kwargs, in_place=name in ("copyto", "put", "place", "putmask"))
 
     return call
 
