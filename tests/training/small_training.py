@@ -16,69 +16,14 @@ import numpy as np
 
 import kernels
 import scratchnet as sn
-from scratchnet import data, files, jsonlines, metrics, nn, optim
+from scratchnet import data, metrics, nn, optim
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "examples"))
+from dying import die_at
+
 import run
 
 EPOCHS = 4
-
-
-def die_at(event: int) -> None:
-    events = iter(range(1, event))
-
-    def count(*_):
-        if next(events, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def counted(function):
-        return lambda *args, **kwargs: (count(), function(*args, **kwargs))[1]
-
-    for name in ("fsync", "replace", "unlink"):
-        setattr(os, name, counted(getattr(os, name)))
-    real_open = open
-
-    def open_counted(path, mode="r", *args, **kwargs):
-        file = real_open(path, mode, *args, **kwargs)
-        return file if mode == "rb" or not str(path).endswith((".part", ".jsonl")) else Slow(file, count)
-
-    files.open = jsonlines.open = open_counted
-    run.Run.steps = counted_steps(run.Run.steps, count)
-
-
-class Slow:
-    """A file that reaches the disk in pieces, with a moment to be killed at before each."""
-
-    def __init__(self, file, count):
-        self._file, self._count = file, count
-
-    def write(self, data):
-        third = max(1, len(data) // 3)
-        for i in range(0, len(data), third):
-            self._count()
-            self._file.write(data[i : i + third])
-            self._file.flush()
-
-    def writelines(self, pieces):
-        self.write(b"".join(pieces))
-
-    def __getattr__(self, name):
-        return getattr(self._file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
-
-def counted_steps(steps, count):
-    def watched(self, *args):
-        for batch in steps(self, *args):
-            count()
-            yield batch
-
-    return watched
 
 
 def main():
