@@ -1,4 +1,7 @@
-"""Optimiser steps, each in one pass over memory, in place; Adam for a list of parameters in one launch."""
+"""Optimiser steps, each in one pass over memory, in place; Adam for a list of parameters in one launch.
+
+The table of the parameters' addresses is an argument of the launch, so nothing is copied to the GPU beforehand.
+"""
 
 import numpy as np
 
@@ -9,6 +12,9 @@ from .module import blocks, launch
 
 _THREADS = 256
 _TENSORS, _ELEMENTS = 56, 1024  # of a launch of `adam`, and of a block of it: optim.cu says the same
+_POINTERS = ("param", "exp_avg", "exp_avg_sq", "grad")
+_OWN = ("scale", "unbias", "eps")  # numbers of each parameter, by its step
+_SHARED = ("beta1", "rest1", "beta2", "rest2", "shrink", "decay")
 
 INSTANCES = {"optim.cu": {f"{kernel}<{t}>": 0 for kernel in ("adam", "sgd", "rmsprop") for t in TYPES}}
 
@@ -100,11 +106,6 @@ def adam_steps_(
     for start in range(0, len(rows), _TENSORS):
         _launch_adam(rows[start : start + _TENSORS], shared)
     _copy_back(copied)
-
-
-_POINTERS = ("param", "exp_avg", "exp_avg_sq", "grad")
-_OWN = ("scale", "unbias", "eps")  # numbers of each parameter, by its step
-_SHARED = ("beta1", "rest1", "beta2", "rest2", "shrink", "decay")
 
 
 def _adam_numbers(step, lr, beta1, beta2, eps, epsilon_hat):

@@ -4,6 +4,8 @@ The gradients gather too: an input element sums over the windows that reach it, 
 sums keep the reference's order. Results are its own, bit for bit.
 """
 
+import math
+
 import numpy as np
 
 from .. import reference
@@ -23,15 +25,13 @@ INSTANCES = {
 }
 
 
-def _image_counts_in_32_bits(size, *arrays, **options):
-    return size[1] * size[2] * size[3] < 1 << 31 or "an image must have less than 2^31 elements"
+def _image_counts_in_32_bits(input, *others, **options):
+    """By the input, or by its size where that stands in its slot."""
+    size = getattr(input, "shape", input)
+    return math.prod(size[1:]) < 1 << 31 or "an image must have less than 2^31 elements"
 
 
-def _input_counts_in_32_bits(input, **options):
-    return len(input.shape) != 4 or _image_counts_in_32_bits(input.shape)
-
-
-@reference.max_pool2d.implementation("cuda", device="gpu", supports=_input_counts_in_32_bits)
+@reference.max_pool2d.implementation("cuda", device="gpu", supports=_image_counts_in_32_bits)
 def max_pool2d(input, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
@@ -61,7 +61,7 @@ def max_pool2d_input(
     return channels_first(grad_input)
 
 
-@reference.avg_pool2d.implementation("cuda", device="gpu", supports=_input_counts_in_32_bits)
+@reference.avg_pool2d.implementation("cuda", device="gpu", supports=_image_counts_in_32_bits)
 def avg_pool2d(
     input, *, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):

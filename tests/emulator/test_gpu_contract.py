@@ -65,3 +65,26 @@ def test_the_compile_table_lists_what_is_launched_and_no_more(monkeypatch, launc
             run(kernel, *np.ones((len(kernel.arrays), 3), dtype), **options)
     listed = getattr(gpu, launchers).INSTANCES
     assert launched == {((files,), *kernel) for files, kernels in listed.items() for kernel in kernels.items()}
+
+
+X, ONES = np.ones((2, 4, 5, 5)), np.ones(3)
+STEP = dict(lr=0.1, momentum=0, dampening=0, weight_decay=0, nesterov=False, first=True)
+ERRORS = [
+    (kernels.max_pool2d, (X,), {"kernel_size": 6}, "every window must hold an input element"),
+    (kernels.max_pool2d, (X[0],), {"kernel_size": 2}, "must hold 4 ints"),
+    (kernels.max_pool2d_input, ((4, 5, 5), np.zeros(X.shape, int), X), {"kernel_size": 2}, "must hold 4 ints"),
+    (kernels.avg_pool2d, (X,), {"kernel_size": 2, "divisor_override": 0}, "divisor_override must not be 0"),
+    (kernels.gather2d, (X, np.zeros((2, 3, 1, 1), int)), {}, r"indices must have shape \(2, 4, OH, OW\)"),
+    (kernels.gather2d_input, (X.shape, np.zeros(X.shape, int), X[:1]), {}, "grad_output must have"),
+    (kernels.batch_norm, (X, ONES, np.ones(4)), {"eps": 0}, r"weight must have shape \(4,\)"),
+    (kernels.batch_norm_backward, (X[:1], X, *np.ones((3, 4))), {}, "grad_output must have"),
+    (kernels.cross_entropy, (X[:, :0], np.zeros((2, 5, 5), int)), {}, "at least one class"),
+    (kernels.relu_backward, (X, X[:1]), {}, "grad_output must have the shape of"),
+    (kernels.sgd_step_, (ONES, X[0, 0, 0], None), STEP, r"grad must have the shape of param, \(3,\), given \(5,\)"),
+]
+
+
+@pytest.mark.parametrize("kernel, args, options, words", ERRORS)
+def test_errors_say_what_was_given_and_wanted(kernel, args, options, words):
+    with pytest.raises(ValueError, match=words):
+        run(kernel, *args, **options)

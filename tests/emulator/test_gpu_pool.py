@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
+from tests.emulator.device import ndarray
 from tests.emulator.on_device import orders, reference, results, run
 from tests.kernels import kernel_cases as cases
 
@@ -88,11 +89,8 @@ def test_indices_out_of_range_are_refused(bad):
 
 
 def test_an_image_too_large_for_32_bits_is_left_to_the_reference():
-    from kernels.gpu import pool
-
-    for supports in (
-        pool._image_counts_in_32_bits,
-        lambda size: pool._input_counts_in_32_bits(np.broadcast_to(0, size)),
-    ):
-        assert supports((1, 2, 2**15, 2**14)) is True
-        assert supports((1, 2, 2**15, 2**15)) == "an image must have less than 2^31 elements"
+    for sides, chosen in (((2**15, 2**14), "cuda"), ((2**15, 2**15), "reference")):
+        x = np.broadcast_to(np.float32(0), (1, 2, *sides)).view(ndarray)
+        y = x[:, :, ::2, ::2]
+        assert kernels.explain(kernels.max_pool2d, x, kernel_size=2).implementation == chosen
+        assert kernels.explain(kernels.avg_pool2d_input, x.shape, y, kernel_size=2).implementation == chosen
