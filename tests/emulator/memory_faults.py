@@ -1,4 +1,4 @@
-"""Faults to plant in the memory-bound kernels: (what stands in the file once, what to write instead)."""
+"""Faults that planted.py plants in the memory-bound kernels: (what stands in the file once, what to write instead)."""
 
 FAULTS = {
     "elementwise.cu": [

@@ -1,10 +1,10 @@
-"""Plants one fault at a time in the CUDA sources of convolution, and says whether the emulated tests find it.
+"""Plants one fault at a time in the CUDA sources, and says whether the emulated tests find it.
 
     python -m tests.emulator.planted               # all faults, half an hour on one core; writes FAULTS.md
     python -m tests.emulator.planted conv_tf32.cu  # those of some files; prints only
 
-A fault is found when the tests of its file fail. Each rule is planted once in each file it fits, at the first place;
-barriers and bounds everywhere.
+A fault is found when the tests of its file fail. In the sources of convolution each rule is planted once in each file
+it fits, at the first place; barriers and bounds everywhere. memory_faults.py lists those of the other sources.
 """
 
 import os
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kernels.gpu import module
+from tests.emulator import memory_faults
 
 FOLDER = Path(__file__).parent
 ENVIRONMENT_VARIABLE = "SCRATCHNET_PLANTED"  # where conftest.py finds the sources with the fault
@@ -92,8 +93,15 @@ class Fault(NamedTuple):
 
 
 def faults(file):
-    """All faults to plant in a file of cuda/."""
+    """All faults to plant in a file of cuda/. Raises ValueError where one that is listed has not exactly one place."""
     text = (module.FOLDER / file).read_text()
+    if file in memory_faults.FAULTS:
+        for old, new in memory_faults.FAULTS[file]:
+            before, *after = text.split(old)
+            if len(after) != 1:
+                raise ValueError(f"{file} must hold {old!r} once, and has it {len(after)} times")
+            yield Fault(file, 1 + before.count("\n"), f"{old!r} becomes {new!r}", text.replace(old, new))
+        return
     for rules, most in ((EVERYWHERE, None), (ONCE, 1)):
         for what, (pattern, replacement) in rules.items():
             matches = [m for m in re.finditer(pattern, text) if "//" not in text[: m.start()].rpartition("\n")[2]]
@@ -104,13 +112,13 @@ def faults(file):
 
 def sources():
     """The files of cuda/ in which faults are planted."""
-    return sorted(
-        path.name for path in module.FOLDER.iterdir() if path.name.startswith(("conv", "add_slices", "ladder"))
-    )
+    return sorted(path.name for path in module.FOLDER.iterdir() if path.name != "device.cuh")
 
 
 def tests_of(file):
     """The tests that answer for a source, as pytest's arguments: a file, without those that run other sources."""
+    if file in memory_faults.FAULTS:
+        return [str(FOLDER / f"test_gpu_{Path(file).stem}.py")]
     if file.startswith("ladder"):
         return [str(FOLDER / "test_gpu_ladder.py"), "-k", "not tf32 and not simt"]
     others = next((other for one, other in (("tf32", "simt"), ("simt", "tf32")) if one in file), None)
@@ -140,6 +148,8 @@ def find(fault):
         raise ValueError(
             f"{fault.file}:{fault.line}: {fault.what}: no valid source\n{done.stdout[-3000:]}{done.stderr}"
         )
+    if done.returncode < 0:
+        return "the process dies"
     found = re.search(r"^FAILED \S+::(\w+)", done.stdout, re.MULTILINE)
     return found[1] if found else None
 

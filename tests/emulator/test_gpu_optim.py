@@ -14,6 +14,7 @@ SGD = dict(lr=0.1, dampening=0.25)
 RMSPROP = dict(lr=0.1, alpha=0.9, eps=1e-3)
 shapes = st.sampled_from([(), (0,), (1,), (7, 5), (3, 2, 2, 2), (1023,), (1025,), (5, 419)])
 flags = st.booleans()
+MARGIN = 2048  # elements on either side: adam gets addresses, around which the emulator has no unreadable pages
 
 
 class Step:
@@ -21,10 +22,12 @@ class Step:
 
     def __init__(self, rng, dtype, shape, order):
         self.values = [np.array(np.abs(rng.normal(size=shape)), dtype) for _ in range(5)]
-        self.rooms = [np.full(value.size + 8, 77, dtype) for value in self.values]
-        self.arrays = [room[4:-4].reshape(value.shape) for room, value in zip(self.rooms, self.values, strict=True)]
+        self.rooms = [np.full(value.size + 2 * MARGIN, 77, dtype) for value in self.values]
+        self.arrays = [
+            room[MARGIN:-MARGIN].reshape(value.shape) for room, value in zip(self.rooms, self.values, strict=True)
+        ]
         if order and shape:  # reversed axes in memory for the parameter, and for all of its arrays or none
-            views = [room[4:-4].reshape(shape[::-1]).T for room in self.rooms]
+            views = [room[MARGIN:-MARGIN].reshape(shape[::-1]).T for room in self.rooms]
             self.arrays = views if order == 1 else [views[0], *self.arrays[1:]]
         for array, value in zip(self.arrays, self.values, strict=True):
             array[...] = value
@@ -32,7 +35,7 @@ class Step:
     def check(self, dtype, used):
         """The arrays at `used` are what the reference made of the values; the others are as they were."""
         for room in self.rooms:
-            assert set(room[:4]) | set(room[-4:]) == {77}
+            assert (room[:MARGIN] == 77).all() and (room[-MARGIN:] == 77).all()
         for i, (array, value) in enumerate(zip(self.arrays, self.values, strict=True)):
             tiny = 16 * np.finfo(dtype).eps if i in used else 0
             np.testing.assert_allclose(array, value, rtol=tiny, atol=tiny)

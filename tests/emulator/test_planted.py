@@ -7,7 +7,7 @@ import pytest
 
 import kernels
 from kernels.gpu import module
-from tests.emulator import planted
+from tests.emulator import memory_faults, planted
 from tests.emulator.emulate import KernelError
 from tests.emulator.test_gpu_conv import all_three, check
 from tests.kernels import kernel_cases as cases
@@ -45,6 +45,7 @@ def test_a_planted_fault_is_found(fault):
 
 def test_every_rule_fits_some_source_and_faults_are_many():
     assert len(FAULTS) > 100
-    assert {fault.what for fault in FAULTS} == {*planted.EVERYWHERE, *planted.ONCE}
+    by_rule = {fault.what for fault in FAULTS if fault.file not in memory_faults.FAULTS}
+    assert by_rule == {*planted.EVERYWHERE, *planted.ONCE}
     survivors = {(what, file) for what, file in planted.HARMLESS if file != "*"}
     assert survivors <= {(fault.what, fault.file) for fault in FAULTS}
