@@ -27,6 +27,9 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
+from tests.emulator import emulate
+from tests.emulator.device import ndarray as EmulatedArray
+
 API = json.loads(Path(__file__).with_name("cupy_api.json").read_text())
 __version__ = API["version"]
 transfers: Counter = Counter()
@@ -188,6 +191,7 @@ class ndarray:  # noqa: N801 - CuPy's name
     strides = property(lambda self: self._array.strides)
     flags = property(lambda self: _Flags(self._array))
     T = property(lambda self: ndarray(self._array.T))
+    data = property(lambda self: SimpleNamespace(ptr=self._array.ctypes.data))
     __cuda_array_interface__ = property(lambda self: {"shape": self.shape, "version": 3})
     base = property(lambda self: None if self._array.base is None else ndarray(self._array.base))
 
@@ -368,6 +372,32 @@ linalg = SimpleNamespace(
         if hasattr(np.linalg, name)
     }
 )
+
+
+class RawModule:
+    """CUDA sources, which the emulator runs on the CPU."""
+
+    def __init__(self, code, *, options=(), name_expressions=()):
+        self._module = emulate.RawModule(code, options=options, name_expressions=name_expressions)
+
+    def get_function(self, name):
+        return _Kernel(self._module.get_function(name))
+
+
+class _Kernel:
+    max_dynamic_shared_size_bytes = emulate.FREE_SHARED_BYTES
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        self._function.max_dynamic_shared_size_bytes = self.max_dynamic_shared_size_bytes
+        arguments = [a._array.view(EmulatedArray) if isinstance(a, ndarray) else a for a in args]
+
+        def launch():
+            self._function(grid, block, arguments, shared_mem=shared_mem)
+
+        launch() if _recording is None else _recording.append(launch)
 
 
 class Graph:

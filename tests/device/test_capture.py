@@ -41,7 +41,9 @@ def train(captured: bool):
     return losses, {name: value.cpu().numpy() for name, value in model.state_dict().items()}
 
 
-def test_trains_as_the_step_itself(cuda):
+@pytest.mark.parametrize("device", ["cuda", "emulated_cuda"])
+def test_trains_as_the_step_itself(device, request):
+    request.getfixturevalue(device)
     losses, state = train(captured=False)
     captured_losses, captured_state = train(captured=True)
     np.testing.assert_allclose(captured_losses, losses, rtol=1e-12)

@@ -19,6 +19,15 @@ def samples(op):
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 2e-4)], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", OPS)
 def test_gives_the_numbers_of_the_cpu(cuda, name, dtype, tolerance):
+    compare(name, dtype, tolerance)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_gives_the_numbers_of_the_cpu_with_the_cuda_kernels(emulated_cuda, name):
+    compare(name, np.float64, 1e-9)
+
+
+def compare(name, dtype, tolerance):
     for sample in samples(OPS[name]):
         on_cpu, on_gpu = (derivatives_on(device, OPS[name], sample, dtype) for device in ("cpu", "cuda"))
         for a, b in zip(on_cpu, on_gpu, strict=True):

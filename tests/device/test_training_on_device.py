@@ -97,8 +97,20 @@ def run(build, device):
     return losses, [module.state_dict() for module in modules]
 
 
-@pytest.mark.parametrize("build", [classifier, dcgan, wgan_gp, vae])
+EVERY_STEP = pytest.mark.parametrize("build", [classifier, dcgan, wgan_gp, vae])
+
+
+@EVERY_STEP
 def test_a_training_is_the_cpus(cuda, build):
+    compare(cuda, build)
+
+
+@EVERY_STEP
+def test_a_training_with_the_cuda_kernels_is_the_cpus(emulated_cuda, build):
+    compare(emulated_cuda, build)
+
+
+def compare(cuda, build):
     losses, states = run(build, "cpu")
     cuda.transfers.clear()
     gpu_losses, gpu_states = run(build, "cuda")
