@@ -1,7 +1,7 @@
 """Training steps written once for both libraries: scratchnet speaks PyTorch's words, so one listing runs in either.
 
-Each function returns `step()`, one training step on fixed data, which returns a loss. `library` is "scratchnet" or
-"torch"; only what is asked for is imported.
+Each function returns `step()`, one training step on fixed data on `device`, which returns a loss. `library` is
+"scratchnet" or "torch"; only what is asked for is imported.
 """
 
 import importlib
@@ -17,20 +17,20 @@ def _parts(library):
     return package, *(importlib.import_module(f"{library}.{name}") for name in names)
 
 
-def _images(package, *shape):
-    return package.from_numpy(np.random.default_rng(0).random(shape, np.float32))
+def _images(package, device, *shape):
+    return package.from_numpy(np.random.default_rng(0).random(shape, np.float32)).to(device)
 
 
-def cnn(library, batch_size):
+def cnn(library, batch_size, device="cpu"):
     """The classifier of examples/train_cnn.py: cross entropy, Adam; 93,322 parameters."""
     package, nn, F, optim = _parts(library)
     package.manual_seed(0)
     layers = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2))
     layers += (nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 10))
-    model = nn.Sequential(*layers)
+    model = nn.Sequential(*layers).to(device)
     optimizer = optim.Adam(model.parameters())
-    images = _images(package, batch_size, 1, 28, 28)
-    labels = package.from_numpy(np.arange(batch_size) % 10)
+    images = _images(package, device, batch_size, 1, 28, 28)
+    labels = package.from_numpy(np.arange(batch_size) % 10).to(device)
 
     def step():
         optimizer.zero_grad()
@@ -42,7 +42,7 @@ def cnn(library, batch_size):
     return step
 
 
-def dcgan(library, batch_size):
+def dcgan(library, batch_size, device="cpu"):
     """One discriminator and one generator step of DCGAN at 64 x 64 x 1, as in PyTorch's listing."""
     package, nn, F, optim = _parts(library)
     package.manual_seed(0)
@@ -51,15 +51,16 @@ def dcgan(library, batch_size):
     for wide, narrow in pairwise(widths):
         up += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
         down = [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2), *down]
-    generator = nn.Sequential(*up, nn.ConvTranspose2d(64, 1, 4, 2, 1, bias=False), nn.Tanh())
+    generator = nn.Sequential(*up, nn.ConvTranspose2d(64, 1, 4, 2, 1, bias=False), nn.Tanh()).to(device)
     first = (nn.Conv2d(1, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2))
     discriminator = nn.Sequential(*first, *down, nn.Conv2d(512, 1, 4, 1, 0, bias=False), nn.Flatten())
+    discriminator.to(device)
     optimizers = [optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in (generator, discriminator)]
-    real, ones = _images(package, batch_size, 1, 64, 64), package.ones(batch_size, 1)
-    zeros = package.zeros(batch_size, 1)
+    real, ones = _images(package, device, batch_size, 1, 64, 64), package.ones(batch_size, 1, device=device)
+    zeros = package.zeros(batch_size, 1, device=device)
 
     def step():
-        fake = generator(package.randn(batch_size, 100, 1, 1))
+        fake = generator(package.randn(batch_size, 100, 1, 1, device=device))
         optimizers[1].zero_grad()
         loss = F.binary_cross_entropy_with_logits(discriminator(real), ones)
         loss = loss + F.binary_cross_entropy_with_logits(discriminator(fake.detach()), zeros)
@@ -73,7 +74,7 @@ def dcgan(library, batch_size):
     return step
 
 
-def vae(library, batch_size):
+def vae(library, batch_size, device="cpu"):
     """A convolutional variational autoencoder at 28 x 28 x 1: Bernoulli pixels, 20 latents; 258,025 parameters."""
     package, nn, F, optim = _parts(library)
     package.manual_seed(0)
@@ -82,14 +83,16 @@ def vae(library, batch_size):
     decoder = nn.Sequential(nn.Linear(20, 64 * 7 * 7), nn.Unflatten(1, (64, 7, 7)), nn.ReLU())
     grow = nn.Sequential(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 1, 4, 2, 1))
     modules = (encoder, *heads, decoder, grow)
+    for module in modules:
+        module.to(device)
     optimizer = optim.Adam([p for m in modules for p in m.parameters()])
-    images = _images(package, batch_size, 1, 28, 28)
+    images = _images(package, device, batch_size, 1, 28, 28)
 
     def step():
         optimizer.zero_grad()
         hidden = encoder(images)
         mu, log_var = (head(hidden) for head in heads)
-        z = mu + package.exp(log_var / 2) * package.randn(batch_size, 20)
+        z = mu + package.exp(log_var / 2) * package.randn(batch_size, 20, device=device)
         nll = F.binary_cross_entropy_with_logits(grow(decoder(z)), images, reduction="sum")
         kl = (mu * mu + package.exp(log_var) - log_var - 1).sum() / 2
         loss = (nll + kl) / batch_size

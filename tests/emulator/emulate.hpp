@@ -184,13 +184,15 @@ inline void do_copy(const Copy& copy) {
 }
 
 inline void on_fault(int number, siginfo_t*, void*) {
-    fail(number == SIGILL ? "an index outside of its array, or an integer overflow" : "illegal memory access");
+    fail(number == SIGILL   ? "an index outside of its array, or an integer overflow"
+         : number == SIGFPE ? "a division by zero"
+                            : "illegal memory access");
 }
 
 // Catches the signals of bad memory accesses and of the sanitizers' traps for the time of a launch.
 struct CatchFaults {
-    static constexpr int NUMBERS[3] = {SIGSEGV, SIGBUS, SIGILL};
-    struct sigaction before[3];
+    static constexpr int NUMBERS[4] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+    struct sigaction before[4];
     stack_t stack_before;
     unsigned char stack[64 << 10];
     CatchFaults() {
@@ -199,10 +201,10 @@ struct CatchFaults {
         struct sigaction action {};
         action.sa_sigaction = on_fault;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-        for (int i = 0; i < 3; i++) sigaction(NUMBERS[i], &action, &before[i]);
+        for (int i = 0; i < 4; i++) sigaction(NUMBERS[i], &action, &before[i]);
     }
     ~CatchFaults() {
-        for (int i = 0; i < 3; i++) sigaction(NUMBERS[i], &before[i], nullptr);
+        for (int i = 0; i < 4; i++) sigaction(NUMBERS[i], &before[i], nullptr);
         sigaltstack(&stack_before, nullptr);
     }
 };

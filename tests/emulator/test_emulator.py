@@ -92,6 +92,7 @@ FAULTS = {
     "y[0] = y[threadIdx.x + 1];": "illegal memory access",
     "float kept[4]; kept[threadIdx.x] = 0; y[0] = kept[1];": "an index outside of its array",
     "int big = 1 << 30; y[0] = big * int(threadIdx.x);": "integer overflow",
+    "y[0] = 64 / int(threadIdx.x);": "a division by zero",
     "if (threadIdx.x < 40) __syncthreads();": "a barrier was not reached by the whole block",
     "if (threadIdx.x < 32) __syncthreads(); else __syncthreads();": "a barrier was not reached by the whole block",
     "if (threadIdx.x != 3) y[threadIdx.x] = shuffle_xor(1.f, 1);": "not reached by its whole warp",
