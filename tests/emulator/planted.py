@@ -22,7 +22,7 @@ from tests.emulator import memory_faults
 FOLDER = Path(__file__).parent
 ENVIRONMENT_VARIABLE = "SCRATCHNET_PLANTED"  # where conftest.py finds the sources with the fault
 TABLE = FOLDER / "FAULTS.md"
-SECONDS = 300  # after which a kernel hangs
+SECONDS = 1800  # after which a kernel hangs: its file takes less than a minute on a core of its own
 
 EVERYWHERE = {  # what is wrong: (pattern, replacement)
     "barrier removed": (r"__syncthreads\(\);", ";"),
@@ -76,7 +76,8 @@ ONCE = {
 }
 HARMLESS = {  # what survives: why no test can find it
     ("bank pads removed", "*"): "slower only: lanes that read a column meet one bank of shared memory",
-    ("rows beyond the last", "conv_weight.cuh"): "reads a number that is there, for a row that is not stored",
+    ("rows beyond the last", "conv.cuh"): "reads numbers that are there, for rows that are not stored",
+    ("rows beyond the last", "conv_weight.cuh"): "reads numbers that are there, for rows that are not stored",
 }
 
 

@@ -1,11 +1,14 @@
 """The GPU's ladder: each step computes what the reference does, in any order of threads, and only when asked for."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 import kernels
-from kernels.gpu import ladder
+from kernels.gpu import ladder, module
 from tests.emulator.device import to_device
 from tests.emulator.on_device import orders
 from tests.emulator.test_gpu_conv import all_three, check
@@ -40,3 +43,14 @@ def test_no_call_runs_a_step_that_did_not_ask():
     assert why.implementation == "simt" and "'naive' cannot: it is written for float32, given float64" in why.reason
     names = kernels.conv2d.implementations("gpu")
     assert names == ["tf32", "simt", "naive", "shared", "async", "reference"]
+
+
+def test_the_page_of_the_ladder_runs_and_names_its_steps():
+    text = (Path(__file__).parents[2] / "docs/gpu.md").read_text()
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(code, "docs/gpu.md", "exec"), names)
+    assert "tf32" in names
+    sources = dict(re.findall(r"^\| \d \| `(\w+)` \| \[(\w+\.cu)\]", text, flags=re.MULTILINE))
+    assert list(sources) == ["naive", "shared", "simt", "async", "tf32"]
+    assert all((module.FOLDER / source).exists() for source in sources.values())
