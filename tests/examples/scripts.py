@@ -14,6 +14,14 @@ def start(script, *arguments, **options):
     return subprocess.Popen(command, text=True, env=environment, **options)
 
 
+def run_killed(script, *arguments):
+    """Kill a trainer some steps after its first epoch, and let another process finish."""
+    with start(script, *arguments, stdout=subprocess.PIPE) as process:
+        next(line for line in process.stdout if line.startswith("epoch 1"))
+        process.kill()
+    return run(script, *arguments, "--resume")
+
+
 def run(script, *arguments):
     with start(script, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         stdout, stderr = process.communicate()

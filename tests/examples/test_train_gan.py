@@ -1,12 +1,15 @@
 """The GAN example, run as a user runs it, on little data."""
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
-from scripts import run, start
+from scripts import run, run_killed
+
+import train_gan
+from reporting import assert_within
+from scratchnet import data
 
 ARGUMENTS = ["--smoke", "--epochs", 2, "--model", "small"]
 
@@ -36,11 +39,7 @@ def test_training_leaves_log_pictures_and_animation(trained):
 
 def test_a_killed_run_goes_on_bit_for_bit(trained, tmp_path):
     """With dropout and batch norm in the networks, and noise in every step."""
-    arguments = [*ARGUMENTS, "--save-every", 3, "--out", tmp_path]
-    with start("train_gan.py", *arguments, stdout=subprocess.PIPE) as process:
-        next(line for line in process.stdout if line.startswith("epoch 1"))
-        process.kill()
-    result = run("train_gan.py", *arguments, "--resume")
+    result = run_killed("train_gan.py", *ARGUMENTS, "--save-every", 3, "--out", tmp_path)
     assert result.returncode == 0, result.stderr
     for name in ("step-00000016.safetensors", "generator.safetensors", "samples/epoch-0002.png", "samples.gif"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
@@ -50,3 +49,47 @@ def test_a_killed_run_goes_on_bit_for_bit(trained, tmp_path):
 def test_models_train(model, tmp_path):
     result = run("train_gan.py", "--smoke", "--epochs", 1, "--model", model, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
+
+
+def test_an_epoch_smaller_than_a_batch_is_refused(tmp_path):
+    result = run("train_gan.py", "--smoke", "--batch-size", 513, "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert result.stderr == "error: there are 512 training images, fewer than --batch-size 513\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Images and labels of a training and a test set."""
+    return [dataset[np.arange(400)] for dataset in (data.Digits(size=400), data.Digits(train=False, size=400))]
+
+
+@pytest.mark.parametrize("pair", [*train_gan.WANTED, ("any", "other")], ids="-".join)
+def test_collapsed_generators_are_not_good_enough(pair, digits):
+    """One image for all codes, whether a good one or the mean; where more is wanted, one for every class."""
+    wanted = train_gan.WANTED.get(pair, train_gan.NOT_COLLAPSED)
+    (images, labels), (real, real_labels) = digits
+    collapsed = [images[:1], images.mean(0, keepdims=True)]
+    if "mean_gap" in wanted and pair[0] != "linear":
+        collapsed.append(np.stack([images[labels == label].mean(0) for label in range(10)]))
+    for few in collapsed:
+        samples = few[labels % len(few)]
+        with pytest.raises(AssertionError, match="wanted from"):
+            assert_within(measured(samples, labels, real, real_labels), wanted)
+
+
+def measured(samples, labels, real, real_labels):
+    agreement = train_gan.agreement(samples, labels, real, real_labels)
+    return train_gan.compare(samples, real) | {"agreement": agreement, "d_real": 1, "d_fake": 0}
+
+
+@pytest.mark.parametrize("pair", [pair for pair in train_gan.WANTED if pair[0] != "linear"], ids="-".join)
+def test_real_images_would_be_good_enough(pair, digits):
+    (images, labels), real = digits
+    assert_within(measured(images, labels, *real), train_gan.WANTED[pair])
+
+
+def test_a_linear_discriminator_is_content_with_far_less(digits):
+    (images, labels), real = digits
+    with pytest.raises(AssertionError, match="spread"):
+        assert_within(measured(images, labels, *real), train_gan.WANTED["linear", "digits"])

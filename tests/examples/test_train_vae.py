@@ -1,11 +1,14 @@
 """The VAE example, run as a user runs it, on little data."""
 
 import json
-import subprocess
 
+import numpy as np
 import pytest
 from PIL import Image
-from scripts import run, start
+from scripts import run, run_killed
+
+import train_vae
+from scratchnet import data
 
 ARGUMENTS = ["--smoke", "--epochs", 2]
 
@@ -36,20 +39,20 @@ def test_training_leaves_log_pictures_and_animation(trained):
 
 
 def test_a_killed_run_goes_on_bit_for_bit(trained, tmp_path):
-    arguments = [*ARGUMENTS, "--save-every", 3, "--out", tmp_path]
-    with start("train_vae.py", *arguments, stdout=subprocess.PIPE) as process:
-        next(line for line in process.stdout if line.startswith("epoch 1"))
-        process.kill()
-    result = run("train_vae.py", *arguments, "--resume")
+    result = run_killed("train_vae.py", *ARGUMENTS, "--save-every", 3, "--out", tmp_path)
     assert result.returncode == 0, result.stderr
     for name in ("step-00000016.safetensors", "best.safetensors", "samples/epoch-0002.png", "samples.gif"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
 
 
-def test_convolutional_model_trains(tmp_path):
-    result = run("train_vae.py", *ARGUMENTS, "--model", "conv", "--out", tmp_path / "run")
+@pytest.mark.parametrize(
+    ("model", "parameters"), [("conv", "258,025"), ("gaussian", "120,521"), ("conditional", "660,824")]
+)
+def test_models_train(model, parameters, tmp_path):
+    result = run("train_vae.py", *ARGUMENTS, "--model", model, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
-    assert "258,025" in result.stdout
+    assert parameters in result.stdout
+    assert ("nearest to the mean image of the class asked for" in result.stdout) == (model == "conditional")
 
 
 def test_averaging_over_pixels_is_said_to_be_beta_784(tmp_path):
@@ -57,3 +60,34 @@ def test_averaging_over_pixels_is_said_to_be_beta_784(tmp_path):
     assert "reconstruction reduced by mean, KL by batchmean: effective beta 784\n" in result.stdout
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["test_active"] for row in rows if "test_active" in row][-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "conv", "--image-size", 30], "image_size must be a multiple of 4"),
+        (["--image-size", 0], "--image-size, --save-every and --keep"),
+        (["--std", 0], "--std must be above 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(arguments, words, tmp_path):
+    result = run("train_vae.py", "--smoke", *arguments, "--out", tmp_path / "run")
+    assert result.returncode == 2 and words in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("model", ["dense", "gaussian"])
+def test_codes_that_are_ignored_are_not_good_enough(model):
+    """A decoder that gives the mean training image whatever the code costs as much as it is said to."""
+    train, test = data.Digits(size=300), data.Digits(train=False, size=200)
+    vae = train_vae.build(model)
+    mean = train[np.arange(300)][0].mean(0).clip(1e-6, 1 - 1e-6)
+    for p in vae.parameters():
+        p.data[...] = 0
+    if model == "dense":
+        list(vae.parameters())[-1].data[...] = np.log(mean / (1 - mean)).ravel()
+    else:
+        mean[...] = list(vae.parameters())[-1].data[...] = 0.3
+    result = train_vae.evaluate(vae, data.DataLoader(test, 64), seed=0, std=0.2)
+    assert result["kl"] == 0 == result["active"]
+    assert result["loss"] == pytest.approx(train_vae.without_codes(vae, mean, test, 0.2), rel=1e-5)

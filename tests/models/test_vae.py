@@ -84,3 +84,30 @@ def test_thirty_steps_on_digits_take_many_nats_off_the_loss(make, fall, options,
         losses.append(loss.item())
         assert F.gaussian_kl(mu, log_var, reduction="none").data.min() >= 0
     assert losses[-1] < losses[0] - fall
+
+
+def test_a_label_is_a_one_hot_part_of_the_image_and_of_the_code(digits):
+    sn.manual_seed(1)
+    model = models.ConditionalVAE(num_classes=3, latent=4, width=6).eval()
+    images, labels = digits[:2], sn.tensor([2, 0])
+    one_hot = np.array([[0, 0, 1], [1, 0, 0]], np.float32)
+    output, mu, log_var = model(images, labels, noise=sn.ones(2, 4))
+    seen = model.encoder(sn.tensor(np.concatenate([images.data.reshape(2, -1), one_hot], axis=1)))
+    np.testing.assert_array_equal(mu.data, model.mu(seen).data)
+    code = sn.cat([mu + sn.exp(log_var / 2), sn.tensor(one_hot)], dim=1)
+    np.testing.assert_allclose(output.data, model.decoder(code).data, rtol=1e-5, atol=1e-6)
+    other = model(images, sn.tensor([1, 1]), noise=sn.ones(2, 4))
+    assert all((a.data != b.data).any() for a, b in zip((output, mu, log_var), other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "labels"),
+    [
+        (IndexError, r"labels 0\.\.3 are out of range for 3 classes", [0, 3]),
+        (TypeError, "expected integers, got float32", [0.0, 1.0]),
+        (ValueError, r"cat: shapes .* differ outside dim 1", [0]),
+    ],
+)
+def test_wrong_labels(error, match, labels, digits):
+    with pytest.raises(error, match=match):
+        models.ConditionalVAE(3)(digits[:2], sn.tensor(labels))
