@@ -3,7 +3,9 @@
 Layers, losses and their functions have a table of their own in nn/test_wrong_use.py, ops in their records.
 """
 
+import importlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +31,10 @@ def sgd():
 
 def three():
     return data.TensorDataset(np.zeros(3))
+
+
+def assign(index, value):
+    x(2, 3)[index] = value
 
 
 def backward_twice():
@@ -115,7 +121,7 @@ TENSORS = [
     (
         inplace_saved,
         RuntimeError,
-        "(shape (3,)) was modified in place after the op ran; write into a copy, or",
+        "mul: its saved 'a' (shape (3,)) was modified in place after the op ran; write into a copy, or",
     ),
     (
         lambda: p(3).add_(1.0),
@@ -173,6 +179,62 @@ TENSORS = [
         "sum: unknown arguments ['axes']; expected sum(x, /, dim=None, keepdim=False)",
     ),
     (lambda: len(x()), TypeError, "len() of a 0-d tensor"),
+    (
+        lambda: sn.einsum("ij,jk->ik", x(2, 3), x(4, 5)),
+        ValueError,
+        "einsum: 'j' is 3 in one operand of 'ij,jk->ik' and 4",
+    ),
+    (
+        lambda: sn.einsum("ij->ik", x(2, 3)),
+        ValueError,
+        "einsum: the result of 'ij->ik' has 'k' twice, or no operand has",
+    ),
+    (lambda: sn.chunk(x(2, 3), 0), ValueError, "chunk: chunks must be an integer of at least 1, got 0"),
+    (lambda: x(3)[1.5], IndexError, "getitem: only integers, slices"),
+    (
+        lambda: x(3)[0, 0],
+        IndexError,
+        "getitem: too many indices for array: array is 1-dimensional, but 2 were indexed (ten",
+    ),
+    (lambda: x(3)[np.array([True])], IndexError, "getitem: boolean index did not match indexed array along axis 0"),
+    (lambda: x(3)[[1, [2]]], IndexError, "getitem: the rows of the list in index [1, [2]] are of unequal length"),
+    (
+        lambda: assign(0, [1, 2]),
+        ValueError,
+        "assignment: could not broadcast input array from shape (2,) into shape (3,) (t",
+    ),
+    (
+        lambda: assign(5, 1.0),
+        IndexError,
+        "assignment: index 5 is out of bounds for axis 0 with size 2 (tensor of shape (2",
+    ),
+    (lambda: x(2).to("cuda:9"), ValueError, "device: expected 'cpu' or 'cuda', got 'cuda:9'"),
+    (lambda: sn.zeros(2, device="gpu"), ValueError, "device: expected 'cpu' or 'cuda', got 'gpu'"),
+    (lambda: x(3).view("a"), TypeError, "(given x: (3,) float32, shape: ('a',); expected reshape(x, /, shape))"),
+    (
+        lambda: x(2).astype("float33"),
+        TypeError,
+        "astype: data type 'float33' not understood (given self: (2,) float32, d",
+    ),
+    (lambda: x(2).size(4), IndexError, "size: tuple index out of range (given self: (2,) float32, dim: 4"),
+    (
+        lambda: sn.cat(3),
+        TypeError,
+        "cat: 'int' object is not iterable (given tensors: 3; expected cat(*tensors, dim=0))",
+    ),
+    (
+        lambda: sn.stack([x(2), "a"]),
+        TypeError,
+        "stack: 'str' object has no attribute 'shape' (given tensors: [(2,) float32",
+    ),
+    (
+        lambda: sn.tensor([1], dtype=np.uint8) * -3,
+        ValueError,
+        "mul: Python integer -3 out of bounds for uint8 (given a: (1,)",
+    ),
+    (lambda: sn.where(x(2), x(2), x(2)), TypeError, "where: condition must be bool, got float32"),
+    (lambda: sn.softmax("a", 1), TypeError, "softmax: expected tensors, arrays or numbers, got str"),
+    (lambda: x(2) + np.array(["a", "b"]), TypeError, "add: expected numbers, got <U1 data"),
     (lambda: sn.randn(2, generator=3), TypeError, "generator: expected a numpy.random.Generator, got 3"),
 ]
 
@@ -305,6 +367,24 @@ MODULES = [
         ValueError,
         "kaiming_normal_: fans need at least 2 dimensions, got shape (3,)",
     ),
+    (
+        lambda: nn.Sequential(nn.Linear(2, 2), nn.ReLU()).load_state_dict(nn.Sequential(nn.Linear(2, 3)).state_dict()),
+        ValueError,
+        "nothing was loaded into Sequential\n    0.weight: has shape (3, 2), the module needs (2, 2)\n    0.bias: has",
+    ),
+    (
+        lambda: nn.Linear(1, 1).load_state_dict({"weight": "a", "bias": x(1)}),
+        ValueError,
+        "weight: expected a tensor or array of numbers, got str",
+    ),
+    (lambda: nn.Linear(2, 2, device="tpu"), ValueError, "device: expected 'cpu' or 'cuda', got 'tpu'"),
+    (lambda: nn.Linear(2, 2)(), TypeError, "Linear.forward() missing 1 required positional argument: 'input'"),
+    (
+        lambda: nn.Linear(2, 2)(np.zeros((1, 2))),
+        TypeError,
+        "expected input to be a Tensor, got ndarray; scratchnet.tensor() or",
+    ),
+    (lambda: F.one_hot(sn.tensor([0]), (5,)), TypeError, "one_hot: num_classes must be an int, got (5,)"),
     (lambda: nn.init.normal_(x(3), std=-1), ValueError, "normal_: std must not be negative, got -1"),
 ]
 
@@ -361,6 +441,16 @@ DATA = [
         "lengths: must be 0 or more and sum to the 3 samples of the dataset, got [1, 1]",
     ),
     (lambda: data.MNIST(3, download=False), TypeError, "root: expected a folder's path, got 3"),
+    (lambda: data.ImageFolder("nowhere"), FileNotFoundError, "nowhere: no such folder"),
+    (lambda: data.ImageFolder("."), FileNotFoundError, ".: expected one subfolder a class, there is none"),
+    (
+        lambda: data.ImageFolder(".", on_error="ignore"),
+        ValueError,
+        "on_error: expected 'raise' or 'skip', got 'ignore'",
+    ),
+    (lambda: data.ImageFolder(".", size=0), ValueError, "size: expected (height, width), got 0"),
+    (lambda: data.ImageFolder(3), TypeError, "root: expected a folder's path, got 3"),
+    (lambda: data.TensorDataset([1, [2]]), ValueError, "TensorDataset: an array's rows are of unequal length"),
     (lambda: data.Digits(size=-1), ValueError, "size: expected an integer of at least 0, got -1"),
     (lambda: data.Digits(size=1.5), ValueError, "size: expected an integer of at least 0, got 1.5"),
     (lambda: T.Resize(0), ValueError, "size: expected an integer of at least 1 or a pair of them, got 0"),
@@ -422,4 +512,39 @@ def test_a_wrong_use_is_answered_in_words(call, error, message, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=re.escape(message)):
         call()
+    assert list(tmp_path.iterdir()) == []
+
+
+UNKNOWN = [
+    ("train_cnn", ["--model", "resnet"], "argument --model: invalid choice: 'resnet' (choose from "),
+    ("train_cnn", ["--data", "svhn"], "argument --data: invalid choice: 'svhn' (choose from "),
+    ("train_cnn", ["--data", "folder"], "--data folder needs --data-root"),
+    ("train_cnn", ["--corrupt", "ignore"], "argument --corrupt: invalid choice: 'ignore' (choose from "),
+    ("train_cnn", ["--keep", "0"], "--epochs, --batch-size, --save-every and --keep must be at least 1"),
+    ("train_gan", ["--model", "stylegan"], "argument --model: invalid choice: 'stylegan' (choose from "),
+    ("train_gan", ["--image-size", "29"], "argument --image-size: invalid choice: 29 (choose from "),
+    ("train_gan", ["--resume", "last"], "argument --resume: invalid int value: 'last'"),
+    ("train_vae", ["--model", "vq"], "argument --model: invalid choice: 'vq' (choose from "),
+    ("train_vae", ["--reduction", "median"], "argument --reduction: invalid choice: 'median' (choose from "),
+    ("predict", ["nowhere", "x.png"], "there is no file nowhere"),
+    ("generate", ["nowhere"], "there is no file nowhere"),
+]
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py") if "\ndef main(" in path.read_text())
+
+
+NONSENSE = [(script, ["--no-such-option"], "unrecognized arguments|arguments are required") for script in SCRIPTS]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"), [*((a, b, re.escape(c)) for a, b, c in UNKNOWN), *NONSENSE]
+)
+def test_a_wrong_command_line_is_answered_in_words(script, arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = importlib.import_module(script).main(arguments)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert re.search(f"error: .*({message})", capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []

@@ -51,6 +51,8 @@ class ImageFolder(Dataset):
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error: expected 'raise' or 'skip', got {on_error!r}")
+        if not isinstance(root, str | os.PathLike):
+            raise TypeError(f"root: expected a folder's path, got {root!r:.80}")
         _check_options(mode, size)
         self.transform, self.mode, self.size = transform, mode, size
         self.classes, self.samples = find_images(Path(root))
