@@ -64,7 +64,7 @@ def test_unknown_names_are_refused_with_a_list(monkeypatch):
         kernels.use(conv3d="reference").__enter__()
     with pytest.raises(ValueError, match="no implementation 'sgd' of conv2d_weight; there are depthwise, direct, "):
         kernels.use(conv2d_weight="sgd").__enter__()
-    with pytest.raises(ValueError, match="no implementation 'magic'; there are cuda, depthwise, direct, "):
+    with pytest.raises(ValueError, match="no implementation 'magic'; there are async, cuda, depthwise, direct, "):
         kernels.use("magic").__enter__()
     monkeypatch.setenv("SCRATCHNET_KERNELS", "conv2d=magic")
     with pytest.raises(ValueError, match="SCRATCHNET_KERNELS: no implementation 'magic' of conv2d"):
