@@ -21,7 +21,9 @@ import numpy as np
 
 import kernels
 from harness import check_close, torch, write_section
-from scratchnet.device import find_cupy
+from scratchnet.device import find_cupy, why_unavailable
+from stages import STAGES, captured
+from stages import run as run_stages
 from steps import STEPS
 
 BATCH = 128
@@ -206,19 +208,32 @@ def ceilings():
 
 
 def step_table():
-    """Whole training steps, as a program runs them, and the loss after ten of them beside the CPU's: Markdown."""
+    """Whole training steps, as a program runs them, and the loss after some of them beside the CPU's: Markdown.
+
+    "As graphs" are scratchnet's forward and backward passes, captured by `sn.cuda.capture`, with the optimisers'
+    launches after them; the DCGAN's has one more forward pass of the generator than the step beside it.
+    """
     lines = [
-        "| step | batch | scratchnet, ms | PyTorch, ms | times as fast | loss on GPU, CPU |",
-        "|---|---:|---:|---:|---:|---|",
+        "| step | batch | scratchnet, ms | as graphs, ms | PyTorch, ms | times as fast | as graphs | loss: GPU, CPU |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for name, (make, _) in STEPS.items():
         on_gpu, on_cpu = make("scratchnet", 8, "cuda"), make("scratchnet", 8)
         pair = [[step() for _ in range(5)][-1] for step in (on_gpu, on_cpu)]
         ours = wall_seconds(make("scratchnet", BATCH, "cuda"))
         theirs = wall_seconds(make("torch", BATCH, "cuda")) if torch else math.nan
-        cells = f"{ours * 1e3:.2f} | {theirs * 1e3:.2f} | {theirs / ours:.2f} | {pair[0]:.5f}, {pair[1]:.5f}"
-        lines.append(f"| {name} | {BATCH} | {cells} |")
+        graphs = graph_seconds(STAGES[name])
+        cells = [f"{seconds * 1e3:.2f}" for seconds in (ours, graphs, theirs)]
+        cells += [f"{theirs / ours:.2f}", f"{theirs / graphs:.2f}", f"{pair[0]:.5f}, {pair[1]:.5f}"]
+        lines.append(f"| {name} | {BATCH} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def graph_seconds(make):
+    """Seconds of a step whose stages are captured; the last loss is read each time, as `wall_seconds` wants it."""
+    parts = make("scratchnet", "cuda", BATCH)
+    graphs = captured(parts)
+    return wall_seconds(lambda: run_stages(parts, graphs)[-1].item())
 
 
 def wall_seconds(step, times=30):
@@ -264,7 +279,7 @@ def main():
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables between the file's gpu marks")
     args = parser.parse_args()
     if find_cupy() is None:
-        raise SystemExit("benchmarks/gpu.py needs CuPy and a GPU: pip install -e '.[gpu]'")
+        raise SystemExit(f"nothing is measured: {why_unavailable()}")
     if torch and not torch.cuda.is_available():
         raise SystemExit("this PyTorch sees no GPU: install one that does, or none")
     print(machine(), flush=True)

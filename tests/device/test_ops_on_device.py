@@ -5,6 +5,7 @@ import pytest
 
 from scratchnet import tensor
 from scratchnet.ops.registry import OPS, Draw
+from scratchnet.testing import gradcheck
 from scratchnet.testing.gradcheck import bind
 from scratchnet.testing.on_device import derivatives_on
 
@@ -35,6 +36,13 @@ def compare(name, dtype, tolerance):
             if a is not None:
                 assert (a.dtype, a.shape) == (b.dtype, b.shape)
                 np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.differentiable])
+def test_gradients_hold_on_the_way_there_and_back(cuda, name):
+    sample = next(iter(samples(OPS[name])))
+    call, linear = bind(OPS[name], sample.params), OPS[name].degree == 1
+    assert gradcheck(lambda *xs: call(*(x.to("cuda") for x in xs)).to("cpu"), sample.arrays, linear=linear)
 
 
 @pytest.mark.parametrize("name", OPS)

@@ -3,6 +3,8 @@
 Without a GPU all of it is skipped; the emulator (tests/emulator) has run the same sources then.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ import kernels
 from scratchnet import cuda
 from scratchnet.device import find_cupy
 from scratchnet.ops.registry import OPS, Draw
+from scratchnet.testing import gradcheck
+from scratchnet.testing.gradcheck import bind
 from scratchnet.testing.on_device import derivatives_on
 from tests.device.test_training_on_device import classifier, dcgan, run, vae, wgan_gp
 from tests.emulator.test_gpu_conv import LAYERS, all_three
@@ -84,3 +88,25 @@ def test_every_op_and_its_derivatives_of_two_orders(name):
 def test_trainings_have_the_losses_of_the_cpu(build):
     (losses, _), (gpu_losses, _) = run(build, "cpu"), run(build, "cuda")
     np.testing.assert_allclose([x.item() for x in gpu_losses], [x.item() for x in losses], rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.differentiable])
+def test_gradients_hold_against_difference_quotients(name):
+    op = OPS[name]
+    sample = next(iter(op.samples(Draw(np.random.default_rng(0)))))
+    call = bind(op, sample.params)
+    assert gradcheck(lambda *xs: call(*(x.to("cuda") for x in xs)).to("cpu"), sample.arrays, linear=op.degree == 1)
+
+
+@pytest.mark.parametrize("name", ["cnn", "dcgan", "vae"])
+def test_captured_steps_have_the_losses_of_eager_ones(name, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    from stages import STAGES, captured
+    from stages import run as run_stages
+
+    stages = STAGES[name]("scratchnet", "cuda", 16)
+    eager = [[loss.item() for loss in run_stages(stages)] for _ in range(3)]
+    stages = STAGES[name]("scratchnet", "cuda", 16)
+    graphs = captured(stages)
+    as_graphs = [[loss.item() for loss in run_stages(stages, graphs)] for _ in range(3)]
+    np.testing.assert_allclose(as_graphs, eager, rtol=1e-3)
