@@ -74,6 +74,7 @@ ONCE = {
     "sum starts at 1": (r"(?<=\w )sum = 0", "sum = 1"),
     "bank pads removed": (r"\[ROWS \+ [48]\]|\[17\]|\[DEPTH \+ 4\]", "[ROWS]"),
 }
+NOTHING = "a block too many, or a slice of the depth too many: it stores, or adds, nothing"
 HARMLESS = {  # what survives: why no test can find it
     ("bank pads removed", "*"): "slower only: lanes that read a column meet one bank of shared memory",
     ("rows beyond the last", "conv.cuh"): "reads numbers that are there, for rows that are not stored",

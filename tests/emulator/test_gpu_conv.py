@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
-from kernels.gpu import conv, tiles
+from kernels.gpu import conv, module, tiles
 from tests.emulator.device import to_device
-from tests.emulator.emulate import thread_order
+from tests.emulator.emulate import RawModule, thread_order
 from tests.kernels import kernel_cases as cases
 
 orders = st.integers(0, 5)
@@ -179,3 +179,36 @@ def test_arguments_are_checked_as_the_reference_does():
         kernels.conv2d(x, w, x[0, :, 0, 0])
     with pytest.raises(ValueError, match="grad_output must have the convolution's output size"):
         kernels.conv2d_input(x.shape, w, x)
+
+
+def check_infinities(method):
+    """An infinity reaches the sums it is in and no others, which a number read beyond the depth would make NaN."""
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(1, 3, (2, 9, 6, 7)).astype(np.float32), rng.integers(1, 3, (6, 9, 3, 2)).astype(np.float32)
+    x[0, 0], w[1, 0, 0, 0] = np.inf, np.inf  # a whole channel, and the first number of a filter
+    x[1, 0, 0, 0] = np.inf
+    for options in (dict(padding=1), dict(stride=2)):
+        with np.errstate(invalid="ignore"):
+            check(method, kernels.conv2d, (x, w), options, order=0)
+
+
+@pytest.mark.parametrize("method", ["tf32", "simt"])
+def test_an_infinity_reaches_only_the_sums_it_is_in(method):
+    check_infinities(method)
+
+
+def test_divisors_divide_up_to_two_to_the_31():
+    divisors = np.array([1, 2, 3, 5, 7, 9, 17, 127, 129, 641, 4097, 65537, 2**30 + 1, 2**31 - 1], np.int32)
+    numbers = np.unique(
+        [n for d in divisors.tolist() for q in (1, 2**30 // d, (2**31 - 1) // d) for n in (q * d - 1, q * d)]
+    )
+    numbers = numbers[(numbers >= 0) & (numbers < 2**31)].astype(np.int32)
+    body = """__global__ void divide(const int* n, const int* d, int* quotient, int numbers) {
+        Divisor by(d[blockIdx.x]);
+        for (int i = threadIdx.x; i < numbers; i += blockDim.x) quotient[blockIdx.x * numbers + i] = by(n[i]);
+    }"""
+    result = to_device(np.zeros((len(divisors), len(numbers)), np.int32))
+    function = RawModule(module.source("conv.cuh") + body, name_expressions=("divide",)).get_function("divide")
+    arguments = to_device(numbers), to_device(divisors), result, np.int32(len(numbers))
+    function((len(divisors),), (32,), arguments)
+    assert np.array_equal(result.get(), numbers // divisors[:, None])
