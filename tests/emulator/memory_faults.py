@@ -25,7 +25,6 @@ FAULTS = {
         ("h > 1 && tail > 0", "h > 1"),  # infinity less infinity
         ("T(0.5) * (h > 1", "(h > 1"),
         ("bell - T(0.5) * rest * bell", "bell"),  # without what rounding took
-        ("bell > 0 ?", "true ?"),
         ("density > 0 ? x * density", "true ? x * density"),
     ],
     "pool.cu": [

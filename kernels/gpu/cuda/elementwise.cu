@@ -79,10 +79,10 @@ template <class T> __device__ T normal_distribution(T x) {
     return T(0.5) * (h > 1 && tail > 0 ? tail - 2 * h * d * tail : tail);
 }
 
-// e^(-x^2 / 2) / sqrt(2 pi), where what rounding takes from x^2 is given back.
+// e^(-x^2 / 2) / sqrt(2 pi), where what rounding takes from x^2 is given back. NaN where x^2 is infinite.
 template <class T> __device__ T normal_density(T x) {
     const T square = x * x, rest = fma(x, x, -square), bell = exp(T(-0.5) * square) * T(0.39894228040143267794);
-    return bell > 0 ? bell - T(0.5) * rest * bell : T(0);
+    return bell - T(0.5) * rest * bell;
 }
 
 struct Gelu {
