@@ -90,12 +90,12 @@ def draw(generator, codes: np.ndarray, labels: np.ndarray | None = None) -> np.n
     conditional = hasattr(generator, "num_classes")
     if conditional and labels is None:
         labels = np.arange(len(codes)) % generator.num_classes
-    images = []
+    images, device = [], next(generator.parameters()).device
     with sn.no_grad():
         for part in (slice(start, start + 100) for start in range(0, len(codes), 100)):
-            z = sn.Tensor(codes[part].astype(np.float32))
-            label = [sn.tensor(labels[part])] if conditional else []
-            images.append(generator(z, *label).data)
+            z = sn.tensor(codes[part].astype(np.float32), device=device)
+            label = [sn.tensor(labels[part], device=device)] if conditional else []
+            images.append(generator(z, *label).cpu().data)
     return (np.concatenate(images) + 1) / 2
 
 
@@ -174,9 +174,10 @@ def main(argv=None):
     config = {"trainer": "gan", "channels": channels, "classes": classes}
     config |= {name: getattr(args, name) for name in settings}
 
-    generator, discriminator = build(args.model, channels, args.image_size, classes)
+    networks = build(args.model, channels, args.image_size, classes)
+    generator, discriminator = (network.to(args.device) for network in networks)
     wasserstein, conditional = args.model == "wgan-gp", args.model == "conditional"
-    label = [sn.tensor([0])] if conditional else []
+    label = [sn.tensor([0], device=args.device)] if conditional else []
     shapes = (1, LATENT), (1, channels, args.image_size, args.image_size)
     pair = zip((generator, discriminator), shapes, strict=True)
     tables = "\n\n".join(str(nn.summary(net, shape, *label)) for net, shape in pair)
@@ -199,8 +200,8 @@ def main(argv=None):
         while loader.epoch < args.epochs:
             generator.train()
             for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
-                label = [labels] if conditional else []
-                fake = generator(sn.randn(len(images), LATENT), *label)
+                images, label = images.to(args.device), [labels.to(args.device)] if conditional else []
+                fake = generator(sn.randn(len(images), LATENT, device=args.device), *label)
                 seen = discriminator_step(discriminator, d_optimizer, images, fake, label, wasserstein)
                 if not wasserstein or run.step % CRITIC_STEPS == 0:
                     discriminator.requires_grad_(False)

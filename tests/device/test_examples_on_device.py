@@ -6,6 +6,7 @@ import pytest
 
 import predict
 import train_cnn
+import train_gan
 from scratchnet.cuda import is_available
 from scratchnet.data import Digits
 
@@ -20,6 +21,14 @@ def test_a_classifier_learns_there_and_predicts_anywhere(cuda, tmp_path, capsys,
         assert predict.main([str(tmp_path), str(tmp_path / "curves.png"), "--device", device]) == 0
         answers.append(capsys.readouterr().out)
     assert answers[0] == answers[1]
+
+
+def test_an_adversarial_pair_trains_there(cuda, tmp_path):
+    row = train_gan.main(
+        ["--smoke", "--model", "linear", "--epochs", "1", "--quiet", "--device", "cuda", "--out", str(tmp_path)]
+    )
+    assert 0 < row["d_loss"] < 10
+    assert (tmp_path / "samples.gif").stat().st_size
 
 
 @pytest.mark.parametrize("device, words", [("cuda", "needs CuPy|needs an NVIDIA GPU"), ("tpu", "'cpu' or 'cuda'")])
