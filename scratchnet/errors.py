@@ -10,24 +10,26 @@ import re
 from collections.abc import Callable
 from types import FunctionType
 
-FOREIGN = (ValueError, TypeError, IndexError, AttributeError, OverflowError, ZeroDivisionError)
+_FOREIGN = (ValueError, TypeError, LookupError, AttributeError, OverflowError, ZeroDivisionError)
 _SAYS_WHO = re.compile(r"[A-Za-z_][\w.]*(\[\w+\])?(\(.*\))?: ", re.DOTALL)
 
 
-def says_who(error: Exception) -> bool:
-    """Whether the message begins with who complains: "conv2d: ...", "Linear(in_features=4, ...): ..."."""
-    return _SAYS_WHO.match(str(error)) is not None
+def lacks_words(error: Exception) -> bool:
+    """Whether an error of Python, NumPy or Numba does not begin with who complains: "conv2d: ..."."""
+    foreign = isinstance(error, _FOREIGN) or type(error).__module__.startswith("numba.")
+    return foreign and _SAYS_WHO.match(str(error)) is None
 
 
 def in_words(error: Exception, name: str, function: Callable, args: tuple, keywords: dict) -> Exception:
     """The error to raise in place of one that does not say who complains: IndexError, ValueError or TypeError."""
     kind = next((k for k in (IndexError, ValueError, TypeError) if isinstance(error, k)), None)
     if kind is None:
-        kind = TypeError if isinstance(error, AttributeError) else ValueError
+        kind = ValueError if isinstance(error, ArithmeticError) else TypeError
     signature = inspect.signature(function)
     given = [*zip(signature.parameters, args, strict=False), *keywords.items()]
     shown = ", ".join(f"{key}: {_shown(value)}" for key, value in given)
-    return kind(f"{name}: {error} (given {shown or 'nothing'}; expected {name}{signature})")
+    what = (str(error).splitlines() or [type(error).__name__])[0]
+    return kind(f"{name}: {what} (given {shown or 'nothing'}; expected {name}{signature})")
 
 
 def explained(function: Callable) -> Callable:
@@ -37,8 +39,8 @@ def explained(function: Callable) -> Callable:
     def call(*args, **keywords):
         try:
             return function(*args, **keywords)
-        except FOREIGN as error:
-            if says_who(error):
+        except Exception as error:
+            if not lacks_words(error):
                 raise
             if function.__name__ == "__init__":
                 made = functools.partial(function, args[0])

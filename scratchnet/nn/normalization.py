@@ -203,7 +203,7 @@ class GroupNorm(Module):
         _reset(self.weight, self.bias)
 
     def forward(self, input):
-        checks.tensors("group_norm", input=input)
+        checks.present("group_norm", input=input)
         if input.ndim < 2 or input.shape[1] != self.num_channels:
             raise ValueError(f"group_norm: expected input (N, {self.num_channels}, ...), got shape {input.shape}")
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

@@ -24,7 +24,7 @@ import numpy as np
 
 from scratchnet import autograd
 from scratchnet.device import device_of, on_host, one_device, to_device
-from scratchnet.errors import FOREIGN, in_words, says_who
+from scratchnet.errors import in_words, lacks_words
 from scratchnet.tensor import Node, Saved, Tensor, get_default_dtype
 
 OPS: dict[str, "Op"] = {}
@@ -158,8 +158,8 @@ class Op:
                 tensors = (Tensor(t) if isinstance(t, np.ndarray) else t for t in self._on_one_device(tensors))
                 return self.forward(*tensors, **values)
             return self._apply(tensors, values)[0]
-        except FOREIGN as error:
-            if says_who(error):
+        except Exception as error:
+            if not lacks_words(error):
                 raise
             raise in_words(error, self.name, self.forward, args, params) from error
 
