@@ -29,6 +29,7 @@ import train_vae
 from grids import save_grid
 from images import add_data_arguments, load_images
 from reporting import save_neighbours
+from run import add_device_argument
 from scratchnet.data.transforms import Resize
 from scratchnet.serialization import load_checkpoint
 
@@ -36,7 +37,7 @@ STEPS = 10  # images of a row
 NEIGHBOURS_OF = 8  # samples
 
 
-def load_model(path: Path):
+def load_model(path: Path, device: str = "cpu"):
     """draw(codes, labels=None) -> images in [0, 1], a code's size, and the config; of a folder, best or last state.
 
     Raises:
@@ -53,11 +54,11 @@ def load_model(path: Path):
     shape["classes"] = config.get("classes", train_gan.CLASSES)
     try:
         if trainer == "vae":
-            model = train_vae.build(config["model"], **shape)
+            model = train_vae.build(config["model"], **shape).to(device)
             load_checkpoint(path, model=model)
             return (lambda codes, labels=None: train_vae.draw(model, codes, labels)), model.latent, config
         generator, _ = train_gan.build(config["model"], **shape)
-        load_checkpoint(path, generator=generator)
+        load_checkpoint(path, generator=generator.to(device))
         return (lambda codes, labels=None: train_gan.draw(generator, codes, labels)), train_gan.LATENT, config
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is of a model that is unknown here, train_{trainer}.py with {config}") from error
@@ -116,6 +117,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--neighbours", type=int, default=5, help="how many training images to show beside a sample")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for the pictures")
+    add_device_argument(parser)
     add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10", "folder"])
     parser.set_defaults(data=None)  # what the model was trained on
     args = parser.parse_args(argv)
@@ -127,7 +129,7 @@ def parse_arguments(argv=None):
 def main(argv=None):
     args = parse_arguments(argv)
     try:
-        draw, latent, config = load_model(args.checkpoint)
+        draw, latent, config = load_model(args.checkpoint, args.device)
         training = load_training_images(args, config) if args.neighbours else None
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -94,7 +94,7 @@ def label_of(model, labels) -> list:
 
 def pixel_means(model, output) -> np.ndarray:
     """What a decoder's output says of the pixels: the mean, in [0, 1]."""
-    return np.clip((output if model.likelihood == "gaussian" else sn.sigmoid(output)).data, 0, 1)
+    return np.clip((output if model.likelihood == "gaussian" else sn.sigmoid(output)).cpu().data, 0, 1)
 
 
 def draw(model, codes: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
@@ -102,9 +102,10 @@ def draw(model, codes: np.ndarray, labels: np.ndarray | None = None) -> np.ndarr
     model.eval()
     if labels is None:
         labels = np.arange(len(codes)) % getattr(model, "num_classes", 1)
+    device = next(model.parameters()).device
     with sn.no_grad():
-        z = sn.Tensor(codes.astype(np.float32))
-        return pixel_means(model, model.decode(z, *label_of(model, sn.tensor(labels))))
+        z, labels = sn.tensor(codes.astype(np.float32), device=device), sn.tensor(labels, device=device)
+        return pixel_means(model, model.decode(z, *label_of(model, labels)))
 
 
 def reconstruction_nll(model, output, images, std: float, reduction: str = "mean"):
@@ -117,14 +118,15 @@ def reconstruction_nll(model, output, images, std: float, reduction: str = "mean
 def evaluate(model, loader, seed: int, std: float = 1.0) -> dict:
     """-ELBO, reconstruction and KL in nats an image, PSNR, at the same noise every time; the number of active units."""
     model.eval()
-    noise = np.random.default_rng(seed)
+    noise, device = np.random.default_rng(seed), next(model.parameters()).device
     reconstruction, kl, means, psnr = 0.0, 0.0, [], []
     with sn.no_grad():
         for images, labels in loader:
+            images, labels = images.to(device), labels.to(device)
             output, mu, log_var = model(images, *label_of(model, labels), generator=noise)
             reconstruction += reconstruction_nll(model, output, images, std, "sum").item()
             kl += F.gaussian_kl(mu, log_var, reduction="sum").item()
-            means.append(mu.data)
+            means.append(mu.cpu().data)
             psnr.append(metrics.psnr(pixel_means(model, output), images, data_range=1))
     means, psnr = np.concatenate(means), float(np.concatenate(psnr).mean())
     reconstruction, kl = reconstruction / len(means), kl / len(means)
@@ -158,7 +160,7 @@ def main(argv=None):
     try:
         train, test = load_images(args, Resize((args.image_size, args.image_size)))
         channels, classes = train[0][0].shape[0], len(train.classes)
-        model = build(args.model, channels, args.image_size, classes)
+        model = build(args.model, channels, args.image_size, classes).to(args.device)
     except (OSError, ValueError) as error:
         fail(error, REFUSED)
     settings = (
@@ -177,7 +179,8 @@ def main(argv=None):
     config = {"trainer": "vae", "channels": channels, "classes": classes}
     config |= {name: getattr(args, name) for name in settings}
 
-    table = nn.summary(model, (1, *train[0][0].shape), *label_of(model, sn.tensor([0])))  # draws noise: before a state
+    label = label_of(model, sn.tensor([0], device=args.device))
+    table = nn.summary(model, (1, *train[0][0].shape), *label)  # draws noise: before a state is loaded
     loader = data.DataLoader(train, args.batch_size, shuffle=True)
     test_loader = data.DataLoader(test, 256)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
@@ -198,6 +201,7 @@ def main(argv=None):
         while loader.epoch < args.epochs:
             model.train()
             for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
+                images, labels = images.to(args.device), labels.to(args.device)
                 output, mu, log_var = model(images, *label_of(model, labels))
                 reconstruction = reconstruction_nll(model, output, images, args.std)
                 kl = F.gaussian_kl(mu, log_var)

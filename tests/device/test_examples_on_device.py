@@ -4,9 +4,11 @@ import re
 
 import pytest
 
+import generate
 import predict
 import train_cnn
 import train_gan
+import train_vae
 from scratchnet.cuda import is_available
 from scratchnet.data import Digits
 
@@ -29,6 +31,17 @@ def test_an_adversarial_pair_trains_there(cuda, tmp_path):
     )
     assert 0 < row["d_loss"] < 10
     assert (tmp_path / "samples.gif").stat().st_size
+
+
+def test_an_autoencoder_trains_there_and_draws_anywhere(cuda, tmp_path):
+    arguments = ["--smoke", "--model", "plane", "--epochs", "1", "--quiet", "--device", "cuda"]
+    assert train_vae.main([*arguments, "--out", str(tmp_path)])["loss"] < 600
+    pictures = []
+    for device in ("cpu", "cuda"):
+        out = tmp_path / device
+        assert generate.main([str(tmp_path), "--device", device, "--out", str(out), "--neighbours", "0"]) == 0
+        pictures.append((out / "manifold.png").read_bytes())
+    assert pictures[0] == pictures[1]
 
 
 @pytest.mark.parametrize("device, words", [("cuda", "needs CuPy|needs an NVIDIA GPU"), ("tpu", "'cpu' or 'cuda'")])

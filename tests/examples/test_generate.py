@@ -47,7 +47,7 @@ def test_each_row_of_a_conditional_model_is_a_class(tmp_path, monkeypatch):
     """A model that draws its label as a shade of grey."""
     config = {"model": "conditional", "classes": 4}
     draw = lambda codes, labels: np.full((len(codes), 1, 28, 28), labels[:, None, None, None] / 4)  # noqa: E731
-    monkeypatch.setattr(generate, "load_model", lambda path: (draw, 3, config))
+    monkeypatch.setattr(generate, "load_model", lambda path, device: (draw, 3, config))
     assert generate.main([str(tmp_path), "--count", "50", "--rows", "5", "--neighbours", "0"]) == 0
     for name, rows in (("samples", 5), ("classes", 4), ("linear", 5), ("spherical", 5)):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png"))[30::60, 30::60]
