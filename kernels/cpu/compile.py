@@ -70,14 +70,15 @@ def entry(function, work=_elements, parallel=False):
 
     @functools.wraps(function)
     def enter(*args):
-        threads = numba.get_num_threads() if work(*args) <= _SMALL else 1
-        if threads > 1:  # results do not depend on it
+        threads = numba.get_num_threads()  # the first such call starts the pool, which `fork` needs
+        alone = threads > 1 and work(*args) <= _SMALL
+        if alone:  # results do not depend on it
             numba.set_num_threads(1)
         try:
             with _turns():
                 return compiled(*args)
         finally:
-            if threads > 1:
+            if alone:
                 numba.set_num_threads(threads)
 
     enter.compiled = compiled

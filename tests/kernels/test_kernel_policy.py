@@ -167,6 +167,18 @@ assert "numba" not in sys.modules and "cupy" not in sys.modules, "imported a com
     assert result.returncode == 0, result.stderr
 
 
+def test_a_large_call_may_be_the_first():
+    """Numba's pool of threads must be there before the first call that uses it; it once was not, and Python crashed."""
+    code = """
+import numpy as np, kernels
+x, g = np.ones((8, 1, 32, 32), np.float32), np.ones((8, 1, 32, 32), np.float32)
+with kernels.use("direct"):
+    print(kernels.conv2d_weight(x, (1, 1, 1, 1), g).item())
+"""
+    result = run_python(code, SCRATCHNET_KERNELS="")
+    assert result.stdout.strip() == "8192.0", result.stderr
+
+
 def test_without_a_jit_the_reference_runs():
     code = """
 import numpy, kernels
