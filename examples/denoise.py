@@ -27,7 +27,7 @@ from scratchnet.models import DenoisingAutoencoder
 from scratchnet.nn import functional as F
 
 DEFAULT_EPOCHS = 5
-WANTED = {("digits", 0.3): 6.0, ("mnist", 0.3): 6.0}  # gain over the clipped noisy images in dB
+WANTED = {("digits", 0.3): 9.0, ("mnist", 0.3): 9.0}  # gain over the clipped noisy images in dB; 10.3 was measured
 COLUMNS = 8  # of the picture
 
 
