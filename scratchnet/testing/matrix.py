@@ -40,7 +40,7 @@ PASS, FAIL = "PASS", "FAIL"
 NOT_DIFFERENTIABLE = "not differentiable"
 NO_KERNEL = "not offered: the op uses no kernel, NumPy computes it"
 TOO_SMALL = "not offered at the samples' sizes: the Numba kernel leaves them to NumPy"
-NO_GPU = "not offered: there are no GPU kernels, and ops on CuPy arrays are not checked"
+NO_GPU = "not run: needs a GPU; the CUDA kernels themselves are compared with the reference in tests/emulator"
 LETTERS = {NOT_DIFFERENTIABLE: "–", NO_KERNEL: "n", TOO_SMALL: "m", NO_GPU: "g"}
 
 
