@@ -283,3 +283,12 @@ def test_cupy_without_a_gpu_asks_for_a_driver(cuda, monkeypatch):
     assert not sn.cuda.is_available()
     with pytest.raises(RuntimeError, match="needs an NVIDIA GPU and its driver"):
         sn.ones(2).cuda()
+
+
+def test_averages_follow_before_they_are_used(cuda):
+    model = nn.Linear(2, 1)
+    average = optim.ExponentialMovingAverage(model)
+    model.to("cuda")
+    with average.average_parameters():
+        assert {p.device for p in model.parameters()} == {"cuda"}
+    assert {type(array) for array in average.averages} == {cuda.ndarray}
