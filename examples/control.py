@@ -41,7 +41,7 @@ FITTED = 2000  # images of a GAN that a direction is fitted to
 BETA = 4  # weight of the VAE's KL: more than 1, so that codes say less of what the label says already
 JUDGE_LAYER = "10"  # of the CNN: its features before the last layer
 WANTED = {"agreement": 0.95, "thickness": 0.9, "slant": 0.9, "interpolation": 0.9}  # the least of each number
-SMOKE_WANTED = {"slant": 0.5, "interpolation": 0.9}
+SMOKE_WANTED = {"slant": 0.0, "interpolation": 0.9}
 
 
 def thickness(images: np.ndarray) -> np.ndarray:
