@@ -70,7 +70,7 @@ def test_the_generative_page_runs_and_names_tests_that_are_there():
 
 def test_the_readme_runs_but_for_training_and_declaring(names):
     runnable = [code for code in blocks("README.md") if "MNIST" not in code and "..." not in code]
-    assert len(runnable) == 2
+    assert len(runnable) == 3
     names["sn"] = sn
     for code in runnable:
         exec(compile(code, "README.md", "exec"), names)

@@ -18,7 +18,7 @@ if (
     settings.load_profile("planted")
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")  # no longer: other tests must find no CuPy
 def device():
     reason = emulate.why_not()
     if reason:
