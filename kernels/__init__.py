@@ -32,6 +32,7 @@ from .reference import (
     sgd_step_,
     sigmoid,
     sigmoid_backward,
+    softplus,
     tanh,
     tanh_backward,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "sgd_step_",
     "sigmoid",
     "sigmoid_backward",
+    "softplus",
     "tanh",
     "tanh_backward",
     "use",

@@ -354,6 +354,12 @@ def tanh_backward(grad_output: Array, output: Array):
 
 
 @kernel
+def softplus(input: Array):
+    """log(1 + e^x) of every element, with no overflow."""
+    return array_module(input).logaddexp(input, input.dtype.type(0))
+
+
+@kernel
 def gelu(input: Array):
     """x Phi(x) of every element, Phi the normal distribution function."""
     return input * normal_distribution(input)

@@ -68,6 +68,11 @@ def tanh_backward(grad_output, output):
     return elementwise(_tanh_backward, output, grad_output)
 
 
+@reference.softplus.implementation("numba", pays=_large)
+def softplus(input):
+    return elementwise(_softplus, input)
+
+
 @reference.gelu.implementation("numba", pays=_large)
 def gelu(input):
     return elementwise(_gelu, input)
@@ -126,6 +131,12 @@ def _tanh_backward(result, grad, output):
     for i in prange(output.size):
         y = result[i]
         output[i] = grad[i] * (one - y * y)
+
+
+@_pass
+def _softplus(input, output):
+    for i in prange(output.size):
+        output[i] = special.softplus(input[i])
 
 
 @_pass

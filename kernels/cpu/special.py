@@ -49,6 +49,7 @@ _TO_U = np.float32(2 / math.log(2))
 _P = polynomial(_rest_of_exp, 4)
 _LOWEST = np.float32(-104)  # e^-104 rounds to 0
 _LIFT, _DROP = 127 + 64, np.float32(2.0**-64)  # 2^n = 2^(n + 64) 2^-64, also where 2^n is subnormal
+_A = tuple(np.float32(1 / k) for k in range(3, 17, 2))  # artanh(s) = s + s^3 / 3 + s^5 / 5 + ...
 _TANH_END = np.float32(10)  # from there on tanh rounds to 1
 
 _POLE, _FARTHEST = 4.0, 14.5  # Phi(-14.5) rounds to 0
@@ -148,6 +149,19 @@ def _tanh32(x):
     return -size if x < 0 else size
 
 
+def _softplus32(x):
+    """max(x, 0) + log(1 + u), u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u) <= 1/3, by its series."""
+    u = exp_sum(-abs(x), np.float32(0))
+    s = u / (two + u)
+    q = s * s
+    series = fma(q, fma(q, fma(q, fma(q, fma(q, fma(q, _A[6], _A[5]), _A[4]), _A[3]), _A[2]), _A[1]), _A[0])
+    return (x if x > 0 else np.float32(0)) + two * fma(s * q, series, s)
+
+
+def _softplus64(x):
+    return (x if x > 0 else 0.0) + math.log1p(math.exp(-abs(x)))
+
+
 def _normal32(x):
     t = abs(x)
     t = _farthest if t > _farthest else t
@@ -169,6 +183,7 @@ def _normal64(x):
 
 exp = _by_width(_exp32, lambda x: math.exp(x))  # for x <= 0
 sigmoid = _by_width(_sigmoid32, _sigmoid64)
+softplus = _by_width(_softplus32, _softplus64)
 tanh = _by_width(_tanh32, lambda x: math.tanh(x))
 normal = _by_width(_normal32, _normal64)  # (Phi(x), x phi(x)): distribution function, and x times the density
 

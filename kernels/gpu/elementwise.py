@@ -8,7 +8,7 @@ from .layout import TYPES, contiguous, ctype, empty, memory_order
 from .module import blocks, launch
 
 _THREADS, _EACH = 256, 4
-_UNARY = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Erf", "Gelu")
+_UNARY = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Softplus", "Erf", "Gelu")
 _BINARY = ("ReluBackward", "LeakyReluBackward", "SigmoidBackward", "TanhBackward", "GeluBackward")
 
 INSTANCES = {
@@ -60,6 +60,11 @@ def tanh(input):
 def tanh_backward(grad_output, output):
     same_shapes(output=output.shape, grad_output=grad_output.shape)
     return _apply("TanhBackward", output, grad_output)
+
+
+@reference.softplus.implementation("cuda", device="gpu")
+def softplus(input):
+    return _apply("Softplus", input)
 
 
 @reference.gelu.implementation("cuda", device="gpu")

@@ -11,7 +11,7 @@ import kernels
 from tests.emulator.on_device import orders, reference, run
 from tests.kernels import kernel_cases as cases
 
-FORWARD = (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.gelu, kernels.erf)
+FORWARD = (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.softplus, kernels.gelu, kernels.erf)
 BACKWARD = (kernels.relu_backward, kernels.sigmoid_backward, kernels.tanh_backward, kernels.gelu_backward)
 SLOPED = (kernels.leaky_relu, kernels.leaky_relu_backward)
 EXACT = (kernels.relu, kernels.relu_backward, *SLOPED)

@@ -104,7 +104,10 @@ def sample_calls(rng, dtype, batch=2):
         kernels.max_pool2d: ((x,), {"kernel_size": 2}),
         kernels.matmul: ((x.reshape(batch * 4, 42), rng.normal(size=(42, 50)).astype(dtype)), {}),
         kernels.erf: ((x,), {}),
-        **{kernel: ((x,), {}) for kernel in (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.gelu)},
+        **{
+            kernel: ((x,), {})
+            for kernel in (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.softplus, kernels.gelu)
+        },
         **{kernel: ((x[::-1], x), {}) for kernel in (kernels.relu_backward, kernels.gelu_backward)},
         **{kernel: ((x[::-1], np.tanh(x)), {}) for kernel in (kernels.sigmoid_backward, kernels.tanh_backward)},
         kernels.leaky_relu: ((x,), {"negative_slope": 0.2}),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import kernels
 
-FORWARD = (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.gelu)
+FORWARD = (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.softplus, kernels.gelu)
 BACKWARD = (kernels.relu_backward, kernels.sigmoid_backward, kernels.tanh_backward, kernels.gelu_backward)
 SLOPED = (kernels.leaky_relu, kernels.leaky_relu_backward)
 EVERY_KERNEL = pytest.mark.parametrize("kernel", [*FORWARD, *BACKWARD, *SLOPED], ids=lambda k: k.name)
@@ -69,6 +69,11 @@ def test_sigmoid_is_accurate_everywhere(x, exact):
 
 def test_tanh_is_accurate_everywhere(x, exact):
     assert error_in_ulps(kernels.tanh(x), np.tanh(exact)) < 2.5
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_softplus_is_accurate_everywhere(x, exact):
+    assert error_in_ulps(kernels.softplus(x), np.logaddexp(exact, 0)) < 3
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")

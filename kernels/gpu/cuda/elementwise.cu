@@ -67,6 +67,10 @@ struct TanhBackward {
     template <class T> static __device__ T of(T grad, T y, T) { return grad * (1 - y * y); }
 };
 
+struct Softplus {
+    template <class T> static __device__ T of(T x, T) { return (x > 0 ? x : T(0)) + log1p(exp(x < 0 ? x : -x)); }
+};
+
 struct Erf {
     template <class T> static __device__ T of(T x, T) { return erf(x); }
 };
