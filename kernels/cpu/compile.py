@@ -70,19 +70,25 @@ def entry(function, work=_elements, parallel=False):
 
     @functools.wraps(function)
     def enter(*args):
-        threads = numba.get_num_threads()  # the first such call starts the pool, which `fork` needs
-        alone = threads > 1 and work(*args) <= _SMALL
-        if alone:  # results do not depend on it
+        _start_pool(os.getpid())
+        threads = numba.get_num_threads() if work(*args) <= _SMALL else 1
+        if threads > 1:  # results do not depend on it
             numba.set_num_threads(1)
         try:
             with _turns():
                 return compiled(*args)
         finally:
-            if alone:
+            if threads > 1:
                 numba.set_num_threads(threads)
 
     enter.compiled = compiled
     return enter
+
+
+@functools.cache
+def _start_pool(process):
+    """Numba starts its threads where it is first asked for their number, which `fork` does not do; a process, once."""
+    numba.get_num_threads()
 
 
 _SMALL = 1 << 12  # elements; where the cores are busy, a second thread makes so little work wait for milliseconds
