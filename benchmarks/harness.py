@@ -16,6 +16,8 @@ try:
 except ImportError:
     torch = None
 
+_RUNS_OF_A_TURN = 3
+
 
 def machine() -> str:
     """The processor's name, its cores, and the versions at work."""
@@ -32,6 +34,9 @@ def machine() -> str:
 def medians(functions: dict[str, Callable], seconds: float = 1.0, warmup: int = 3) -> dict[str, float]:
     """Median time of each function in seconds. Runs are interleaved, so that all see the same weather.
 
+    The first run of each turn does not count: for milliseconds the threads of whoever ran before still spin on the
+    cores, and its data fill the caches.
+
     Args:
         functions: name -> function of no arguments, checked for equal results by the caller beforehand.
         seconds: about how long to measure each.
@@ -43,9 +48,11 @@ def medians(functions: dict[str, Callable], seconds: float = 1.0, warmup: int = 
             function()
     while any(len(t) < 5 or sum(t) < seconds for t in times.values()):
         for name, function in functions.items():
-            start = time.perf_counter()
             function()
-            times[name].append(time.perf_counter() - start)
+            for _ in range(_RUNS_OF_A_TURN):
+                start = time.perf_counter()
+                function()
+                times[name].append(time.perf_counter() - start)
     return {name: statistics.median(t) for name, t in times.items()}
 
 
