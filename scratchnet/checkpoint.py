@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """The steps whose states are there, ascending."""
-        return sorted(int(file.stem.removeprefix("step-")) for file in self.path.glob("step-*.safetensors"))
+        names = (re.fullmatch(r"step-(\d+)\.safetensors", file.name) for file in self.path.iterdir())
+        return sorted(step for step in {int(name[1]) for name in names if name} if self.file(step).exists())
 
     def file(self, step: int) -> Path:
         """The file of a step's state."""

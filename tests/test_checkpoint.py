@@ -101,6 +101,16 @@ def test_what_a_killed_writer_left_is_swept_up(tmp_path):
         assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", ["step-00000002 (copy)", "step-3", "step-000000002", "step-last", "step-٠٠٠٠٠٠٠٣"])
+def test_files_of_other_names_are_left_alone(tmp_path, name):
+    (tmp_path / f"{name}.safetensors").write_bytes(b"mine")
+    with CheckpointFolder(tmp_path, keep=1) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, model=filled(step))
+        assert checkpoints.steps() == [2] and checkpoints.load().step == 2
+    assert f"{name}.safetensors" in names(tmp_path)
+
+
 def test_one_run_at_a_time(tmp_path):
     with CheckpointFolder(tmp_path), pytest.raises(BlockingIOError, match="is in use by another run"):
         CheckpointFolder(tmp_path)
