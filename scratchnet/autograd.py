@@ -82,7 +82,7 @@ def grad(
         ValueError: a grad_output is missing or has another shape.
         TypeError: a grad_output has another dtype.
     """
-    outputs, inputs = _as_sequence(outputs), _as_sequence(inputs)
+    outputs, inputs = _tensors("grad", "outputs", outputs), _tensors("grad", "inputs", inputs)
     for i, x in enumerate(inputs):
         if x.node is None:
             raise RuntimeError(f"grad: inputs[{i}] (shape {x.shape}) does not require a gradient")
@@ -108,7 +108,7 @@ def backward(
     Arguments and errors are those of ``grad``. ``x.grad`` is replaced by a new sum, never written into, so a
     gradient that somebody holds does not change under them; and no two leaves' gradients share memory.
     """
-    roots = _roots("backward", _as_sequence(tensors), grad_tensors)
+    roots = _roots("backward", _tensors("backward", "tensors", tensors), grad_tensors)
     handed_out = {id(_owner(g.data)) for _, g in roots}
     plan = _plan((node for node, _ in roots), None)
     for node, gradient in _walk(roots, None, plan, retain_graph, create_graph).items():
@@ -129,7 +129,15 @@ def _owner(array):
 
 
 def _as_sequence(value) -> Sequence[Tensor]:
-    return (value,) if isinstance(value, Tensor) else tuple(value)
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, Tensor | str) else (value,)
+
+
+def _tensors(caller: str, name: str, value) -> Sequence[Tensor]:
+    values = _as_sequence(value)
+    for each in values:
+        if not isinstance(each, Tensor):
+            raise TypeError(f"{caller}: {name} must be a tensor or a sequence of them, got {type(each).__name__}")
+    return values
 
 
 def _roots(caller: str, outputs: Sequence[Tensor], grad_outputs) -> list[tuple[Node, Tensor]]:
@@ -147,6 +155,8 @@ def _roots(caller: str, outputs: Sequence[Tensor], grad_outputs) -> list[tuple[N
             if y.data.size != 1:
                 raise ValueError(f"{caller}: an output of shape {y.shape} is no scalar and needs a grad_output")
             g = Tensor(np.ones_like(y.data))
+        if not isinstance(g, Tensor):
+            raise TypeError(f"{caller}: a grad_output must be a tensor or None, got {type(g).__name__}")
         if g.shape != y.shape:
             raise ValueError(f"{caller}: grad_output has shape {g.shape}, its output {y.shape}")
         if g.dtype != y.dtype:

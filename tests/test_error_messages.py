@@ -112,6 +112,11 @@ TENSORS = [
         "backward: an output of shape (3,) is no scalar and needs a grad_output",
     ),
     (lambda: x().backward(), RuntimeError, "backward: the output of shape () does not require a gradient"),
+    (lambda: p(3).backward("a"), TypeError, "backward: a grad_output must be a tensor or None, got str"),
+    (lambda: sn.autograd.backward(None), TypeError, "backward: tensors must be a tensor or a sequence of them, got No"),
+    (lambda: sn.autograd.grad("a", p(2)), TypeError, "grad: outputs must be a tensor or a sequence of them, got str"),
+    (lambda: sn.autograd.grad(p(2).sum(), [1]), TypeError, "grad: inputs must be a tensor or a sequence of them, got"),
+    (lambda: sn.autograd.grad(p(2), p(2), 5), TypeError, "grad: a grad_output must be a tensor or None, got int"),
     (lambda: (p(3) * 2.0).backward(x(4)), ValueError, "backward: grad_output has shape (4,), its output (3,)"),
     (
         backward_twice,
@@ -288,6 +293,22 @@ OPTIMISERS = [
     ),
     (lambda: sgd().load_state_dict({"a": 1}), ValueError, "SGD: a state_dict has the keys 'state' and 'param_groups'"),
     (
+        lambda: sgd().load_state_dict({"state": [], "param_groups": [1]}),
+        ValueError,
+        "SGD: a state_dict's 'param_groups' are a list of dicts with 'params', its 'state' is a dict of dicts",
+    ),
+    (
+        lambda: sgd().load_state_dict({**sgd().state_dict(), "state": {0: 5}}),
+        ValueError,
+        "SGD: a state_dict's 'param_groups' are a list of dicts with 'params', its 'state' is a dict of dicts",
+    ),
+    (
+        lambda: nn.utils.clip_grad_norm_([p(2)], float("nan")),
+        ValueError,
+        "clip_grad_norm_: max_norm must be a number of at least 0, got nan",
+    ),
+    (lambda: nn.Sequential(nn.ReLU())["a"], TypeError, "Sequential: an index must be an int or a slice, got 'a'"),
+    (
         lambda: sgd().load_state_dict(optim.SGD([p(2)], lr=0.1).state_dict()),
         ValueError,
         "SGD: the state_dict has groups of [1] parameters, the optimiser has groups of [2]",
@@ -315,7 +336,7 @@ OPTIMISERS = [
     (
         lambda: nn.utils.clip_grad_norm_([p(2)], -1),
         ValueError,
-        "clip_grad_norm_: max_norm must not be negative, got -1",
+        "clip_grad_norm_: max_norm must be a number of at least 0, got -1",
     ),
 ]
 

@@ -21,7 +21,10 @@ class _Numbered(Module):
 
     def _key(self, index: int) -> str:
         count = len(self)
-        place = operator.index(index)
+        try:
+            place = operator.index(index)
+        except TypeError:
+            raise TypeError(f"{type(self).__name__}: an index must be an int or a slice, got {index!r}") from None
         if not -count <= place < count:
             raise IndexError(f"{type(self).__name__}: index {index} is out of range for {count} modules")
         return list(self._modules)[place]

@@ -35,8 +35,8 @@ def clip_grad_norm_(
         ValueError: max_norm is negative, or the norm is not finite and ``error_if_nonfinite``.
         TypeError: the gradients are on several devices.
     """
-    if max_norm < 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm_: max_norm must be a number of at least 0, got {max_norm}")
     parameters = _with_grad(parameters)
     if not parameters:
         return Tensor(np.zeros((), np.float32))

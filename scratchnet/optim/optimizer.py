@@ -176,7 +176,14 @@ class Optimizer:
         """
         if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
             raise ValueError(f"{self._name}: a state_dict has the keys 'state' and 'param_groups'")
-        groups = state_dict["param_groups"]
+        groups, entries = state_dict["param_groups"], state_dict["state"]
+        sound = isinstance(groups, list | tuple) and isinstance(entries, dict)
+        sound = sound and all(isinstance(each, dict) for each in (*groups, *entries.values()))
+        if not sound or not all(isinstance(group.get("params"), list | tuple) for group in groups):
+            raise ValueError(
+                f"{self._name}: a state_dict's 'param_groups' are a list of dicts with 'params', its 'state' is a dict "
+                "of dicts"
+            )
         ours = [len(group["params"]) for group in self.param_groups]
         theirs = [len(group["params"]) for group in groups]
         if ours != theirs:
@@ -192,7 +199,7 @@ class Optimizer:
         saved_indices = (i for group in state_dict["param_groups"] for i in group["params"])
         params = dict(zip(saved_indices, self._params(), strict=True))
         state = {}
-        for i, entry in state_dict["state"].items():
+        for i, entry in entries.items():
             if i not in params:
                 raise ValueError(f"{self._name}: the state_dict has state {i!r}, but no parameter of this number")
             state[params[i]] = self._fitted(entry, params[i], f"{self._name}: state of parameter {i}")

@@ -45,7 +45,7 @@ def test_norms_that_are_not_finite():
     parameters = with_gradients(np.array([np.inf, 1.0]))
     with pytest.raises(ValueError, match="the norm of the gradients is inf"):
         utils.clip_grad_norm_(parameters, 1.0, error_if_nonfinite=True)
-    with pytest.raises(ValueError, match="max_norm must not be negative, got -1"):
+    with pytest.raises(ValueError, match="max_norm must be a number of at least 0, got -1"):
         utils.clip_grad_norm_(parameters, -1)
     assert utils.clip_grad_norm_(with_gradients(np.array([np.nan])), 1.0).isnan().item()
 
