@@ -27,7 +27,7 @@ import grids
 import scratchnet as sn
 import train_gan
 from images import add_data_arguments, load_images
-from run import REFUSED, fail
+from run import REFUSED, amount, fail, seed_number
 from scratchnet import metrics, optim
 from scratchnet.data.transforms import Resize
 from scratchnet.nn import functional as F
@@ -122,8 +122,8 @@ def parse_arguments(argv=None):
     parser.add_argument("--count", type=int, default=500, help="how many test images")
     parser.add_argument("--starts", type=int, default=4, help="searches for each image")
     parser.add_argument("--steps", type=int, default=200, help="of Adam, in a search")
-    parser.add_argument("--lr", type=float, default=0.1, help="Adam's learning rate")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lr", type=amount, default=0.1, help="Adam's learning rate")
+    parser.add_argument("--seed", type=seed_number, default=0)
     parser.add_argument("--out", type=Path, help="result folder")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     args = parser.parse_args(argv)

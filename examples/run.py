@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,22 @@ def add_arguments(parser) -> None:
     parser.add_argument("--certificate", action="store_true", help="hash every op and state, for scratchnet.replay")
     parser.add_argument("--allow-nonfinite", action="store_true", help="do not stop at a NaN or an infinity")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def amount(text: str) -> float:
+    """The type of options such as --lr: a finite number of at least 0."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text}")
+    return number
+
+
+def seed_number(text: str) -> int:
+    """The type of --seed."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text}")
+    return number
 
 
 def add_device_argument(parser) -> None:
@@ -139,15 +156,21 @@ class Run:
 
     def __exit__(self, kind, error, _) -> None:
         self._watching.close()  # an error in the body of a loop over steps() leaves that generator where it is
-        if kind is None:
-            self.event("done")
-        elif isinstance(error, AnomalyError):
-            self.event("anomaly", message=str(error))
-        self._open.close()
+        for end in (partial(self._note_end, error), self._open.close):
+            try:
+                end()
+            except OSError as full:  # the log's last line, or what it had not written yet
+                error = error or full
         for wanted, code in ((AnomalyError, ANOMALY), (OSError, FILES), (KeyboardInterrupt, 128 + signal.SIGINT)):
             if isinstance(error, wanted):
                 notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
                 fail(f"step {self.step}: {str(error) or 'stopped at once'}{notes}. {self._last_good()}", code)
+
+    def _note_end(self, error) -> None:
+        if error is None:
+            self.event("done")
+        elif isinstance(error, AnomalyError):
+            self.event("anomaly", message=str(error))
 
     def _stop(self, number, frame) -> None:
         if self._signal is not None:

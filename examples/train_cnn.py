@@ -18,7 +18,7 @@ import numpy as np
 
 import reporting
 import scratchnet as sn
-from run import REFUSED, Run, add_arguments, fail
+from run import REFUSED, Run, add_arguments, amount, fail, seed_number
 from scratchnet import data, metrics, nn, optim
 from scratchnet.models import CNN, ShallowCNN
 
@@ -47,9 +47,9 @@ def parse_arguments(argv=None):
     parser.add_argument("--corrupt", choices=["refuse", "skip"], default="refuse", help="unreadable image files")
     parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate at the start")
+    parser.add_argument("--lr", type=amount, default=1e-3, help="Adam's learning rate at the start")
     parser.add_argument("--schedule", choices=["cosine", "constant"], default="cosine")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed_number, default=0)
     parser.add_argument("--smoke", action="store_true", help="a short run on few images, for tests")
     add_arguments(parser)
     args = parser.parse_args(argv)

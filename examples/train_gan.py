@@ -23,7 +23,7 @@ import grids
 import reporting
 import scratchnet as sn
 from images import add_data_arguments, agreement, left_out, load_images
-from run import REFUSED, Run, add_arguments, fail
+from run import REFUSED, Run, add_arguments, amount, fail, seed_number
 from scratchnet import data, metrics, models, nn, optim
 from scratchnet.data.transforms import Compose, Normalize, Resize
 from scratchnet.nn import functional as F
@@ -55,8 +55,8 @@ def parse_arguments(argv=None):
     parser.add_argument("--image-size", type=int, choices=[28, 32, 64], default=28)
     parser.add_argument("--epochs", type=int, help=f"default: {DEFAULT_EPOCHS}, but for some models")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=2e-4, help="Adam's learning rate, of both")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lr", type=amount, default=2e-4, help="Adam's learning rate, of both")
+    parser.add_argument("--seed", type=seed_number, default=0)
     add_arguments(parser)
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-gan-{args.model}-{args.seed}"

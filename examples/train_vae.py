@@ -26,7 +26,7 @@ import grids
 import reporting
 import scratchnet as sn
 from images import add_data_arguments, agreement, left_out, load_images
-from run import REFUSED, Run, add_arguments, fail
+from run import REFUSED, Run, add_arguments, amount, fail, seed_number
 from scratchnet import data, metrics, nn, optim
 from scratchnet.data.transforms import Resize
 from scratchnet.models import ConditionalVAE, ConvVAE, DenseVAE, PlaneVAE, SmallConvVAE
@@ -59,16 +59,16 @@ def parse_arguments(argv=None):
     parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3, help="Adam's learning rate")
-    parser.add_argument("--std", type=float, default=0.3, help="of the gaussian model's pixels")
-    parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL; 1 is the ELBO")
+    parser.add_argument("--lr", type=amount, default=1e-3, help="Adam's learning rate")
+    parser.add_argument("--std", type=amount, default=0.3, help="of the gaussian model's pixels")
+    parser.add_argument("--beta", type=amount, default=1.0, help="weight of the KL; 1 is the ELBO")
     parser.add_argument(
         "--reduction",
         choices=["batchmean", "mean"],
         default="batchmean",
         help="of the reconstruction: summed over pixels, as it must be, or averaged over them",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed_number, default=0)
     add_arguments(parser)
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-vae-{args.model}-{args.seed}"

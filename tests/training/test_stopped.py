@@ -67,6 +67,15 @@ def test_a_full_disk(train, resumes, tmp_path):
     resumes(tmp_path)
 
 
+def test_a_disk_that_a_log_fills(train, resumes, tmp_path):
+    train(tmp_path, "--interrupt", 6, "--certificate")
+    size = (tmp_path / "certificate.jsonl").stat().st_size + 40  # the next line does not fit; a state would
+    small_files = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))}
+    result = train(tmp_path, "--resume", "--certificate", **small_files)
+    stopped(result, FILES, "step 7: [Errno 27] File too large. Step 6 is saved")
+    resumes(tmp_path, "--certificate")
+
+
 def test_a_folder_that_cannot_be_written_to(train, tmp_path):
     (tmp_path / "file").write_text("")
     stopped(train(tmp_path / "file" / "run"), REFUSED, "Not a directory")

@@ -1,0 +1,26 @@
+"""Numbers that no example can use are refused before anything is made: exit code 2 and one line that says why."""
+
+import importlib
+
+import pytest
+
+NUMBERS = {
+    "augment": ["--beta", "--seed"],
+    "complete": ["--lr", "--seed"],
+    "control": ["--seed"],
+    "denoise": ["--lr", "--sigma", "--seed"],
+    "generate": ["--seed"],
+    "train_cnn": ["--lr", "--seed"],
+    "train_gan": ["--lr", "--seed"],
+    "train_vae": ["--lr", "--std", "--beta", "--seed"],
+}
+
+
+@pytest.mark.parametrize(("script", "option"), [(script, name) for script, names in NUMBERS.items() for name in names])
+def test_numbers_that_cannot_be(script, option, capsys):
+    module = importlib.import_module(script)
+    for number in ("-1", "x") if option == "--seed" else ("-1", "nan", "inf", "x"):
+        with pytest.raises(SystemExit) as ended:
+            module.parse_arguments([option, number])
+        assert ended.value.code == 2
+        assert f"argument {option}: " in capsys.readouterr().err
