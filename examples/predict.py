@@ -26,6 +26,8 @@ def load_classifier(path, device="cpu"):
     """The model of a checkpoint of train_cnn.py, or the best one of its folder, in evaluation mode, and its config."""
     path = path / "best.safetensors" if path.is_dir() else path
     config = load_checkpoint(path).config
+    if not isinstance(config, dict) or config.get("model") not in MODELS:
+        raise ValueError(f"{path} is no checkpoint of train_cnn.py")
     model = MODELS[config["model"]](config["in_channels"], config["image_size"], len(config["classes"]))
     load_checkpoint(path, model=model)
     return model.eval().to(device), config

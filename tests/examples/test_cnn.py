@@ -9,6 +9,7 @@ from PIL import Image
 from scripts import run, start
 
 from scratchnet.data import Digits
+from scratchnet.serialization import save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,8 @@ def test_predict_refuses_what_is_no_checkpoint(tmp_path):
     result = run("predict.py", tmp_path / "weights.safetensors", tmp_path / "x.png")
     assert result.returncode == 2
     assert result.stderr.startswith("error:") and "weights.safetensors" in result.stderr
+    for config in (None, {"trainer": "vae", "model": "conv"}):
+        save_checkpoint(tmp_path / "best.safetensors", config=config)
+        result = run("predict.py", tmp_path, tmp_path / "x.png")
+        assert result.returncode == 2
+        assert result.stderr.endswith("best.safetensors is no checkpoint of train_cnn.py\n")
