@@ -94,6 +94,8 @@ def compare(a: str | os.PathLike, b: str | os.PathLike) -> tuple[bool, str]:
         if difference:
             return False, "\n".join([*notes, difference])
         steps += 1
+    if not steps:
+        raise ValueError(f"{a} and {b} hold no step: there is nothing to compare")
     return True, "\n".join([*notes, f"equal, bit for bit, in all {steps} steps"])
 
 

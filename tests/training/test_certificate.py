@@ -121,3 +121,10 @@ def test_a_step_holds_no_more_than_itself(tmp_path):
             certificate.write(step)
     assert certificate._ops == []
     certificate.close()
+
+
+def test_two_runs_without_a_step_are_not_called_equal(tmp_path, capsys):
+    for name in "ab":
+        Certificate(tmp_path / name).close()
+    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    assert "hold no step: there is nothing to compare" in capsys.readouterr().out
