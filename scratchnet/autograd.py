@@ -129,7 +129,8 @@ def _owner(array):
 
 
 def _as_sequence(value) -> Sequence[Tensor]:
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, Tensor | str) else (value,)
+    one = isinstance(value, Tensor | np.ndarray | str) or not isinstance(value, Iterable)
+    return (value,) if one else tuple(value)
 
 
 def _tensors(caller: str, name: str, value) -> Sequence[Tensor]:

@@ -116,6 +116,8 @@ TENSORS = [
     (lambda: sn.autograd.backward(None), TypeError, "backward: tensors must be a tensor or a sequence of them, got No"),
     (lambda: sn.autograd.grad("a", p(2)), TypeError, "grad: outputs must be a tensor or a sequence of them, got str"),
     (lambda: sn.autograd.grad(p(2).sum(), [1]), TypeError, "grad: inputs must be a tensor or a sequence of them, got"),
+    (lambda: p(3).backward(np.ones(3)), TypeError, "backward: a grad_output must be a tensor or None, got ndarray"),
+    (lambda: metrics.Mean().update(1.0, -1), ValueError, "Mean: weight must be a number of at least 0, got -1"),
     (lambda: sn.autograd.grad(p(2), p(2), 5), TypeError, "grad: a grad_output must be a tensor or None, got int"),
     (lambda: (p(3) * 2.0).backward(x(4)), ValueError, "backward: grad_output has shape (4,), its output (3,)"),
     (
@@ -322,6 +324,7 @@ OPTIMISERS = [
     ),
     (lambda: LR.LambdaLR(sgd(), 3), TypeError, "LambdaLR: lr_lambda must be a function of the step, got 3"),
     (lambda: LR.OneCycleLR(sgd(), 0.1, 0), ValueError, "OneCycleLR: total_steps must be an integer above 0, got 0"),
+    (lambda: LR.StepLR(sgd(), 3).load_state_dict(None), TypeError, "StepLR: a state_dict must be a dict, got NoneType"),
     (
         lambda: LR.StepLR(sgd(), 3).load_state_dict({}),
         ValueError,

@@ -21,6 +21,8 @@ class Mean:
         """Take in a value that is the mean of ``weight`` samples."""
         if not isinstance(value, numbers.Real):
             raise TypeError(f"Mean: value must be a number, got {value!r:.80}; take item() of a tensor")
+        if not isinstance(weight, numbers.Real) or not weight >= 0:
+            raise ValueError(f"Mean: weight must be a number of at least 0, got {weight!r:.80}")
         self.total += float(value) * weight
         self.weight += weight
 

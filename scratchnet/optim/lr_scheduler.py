@@ -74,6 +74,8 @@ class LRScheduler:
         Raises ValueError where it belongs to another kind of schedule or another number of groups.
         """
         expected = self.state_dict().keys()
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"{type(self).__name__}: a state_dict must be a dict, got {type(state_dict).__name__}")
         if state_dict.keys() != expected:
             raise ValueError(
                 f"{type(self).__name__}: the state_dict has {sorted(state_dict)}, expected {sorted(expected)}"
