@@ -27,6 +27,8 @@ def save_curves(path: Path, rows: list[dict], panels: dict[str, dict[str, str]])
             axis.plot(epochs, [row[column] for row in rows], "o--" if label == "train" else "o-", label=label, ms=4)
         axis.set(xlabel="epoch", title=title)
         axis.xaxis.get_major_locator().set_params(integer=True)
+        if all(isinstance(row[column], int) for row in rows for column in lines.values()):
+            axis.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         if len(lines) > 1:

@@ -19,29 +19,16 @@ def blocks(name):
 
 @pytest.fixture
 def names():
-    """What the documents take for granted: a convolution of the reader's, a model, images. Declared ops go again."""
+    """What the documents take for granted: a convolution of the reader's. Declared ops go again."""
     before = set(OPS)
-    generator = np.random.default_rng(0)
-    few = generator.random((2, 6, 5, 5)) < 0.05  # of many products only, float32 has no digits left: see laws.adjoint
-    yield {
-        "my_convolution": kernels.conv2d,
-        "reference": kernels.conv2d.reference,
-        "model": lambda images: sn.softmax(images * 2.0, 1),
-        "images": sn.ones(2, 3, requires_grad=True),
-        "x": generator.standard_normal((2, 64, 9, 9), np.float32),
-        "w": sn.tensor(generator.standard_normal((6, 64, 3, 3), np.float32)),
-        "g": few.astype(np.float32),
-        "np": np,
-    }
+    yield {"my_convolution": kernels.conv2d, "reference": kernels.conv2d.reference}
     for name in set(OPS) - before:
         del OPS[name]
 
 
 def test_the_testing_page_runs(names):
     for code in blocks("docs/testing.md"):
-        kept = {key: names[key] for key in ("x", "w", "g")}
         exec(compile(code, "docs/testing.md", "exec"), names)
-        names.update(kept)
         for name, value in list(names.items()):
             if name.startswith("test_"):
                 value()

@@ -27,7 +27,7 @@ def table() -> str:
         lines.append(f"| **{family.rpartition('.')[2]}** | | | |")
         for op in sorted((op for op in OPS.values() if op.__module__ == family), key=lambda op: op.name):
             what = " ".join(op.__doc__.split("\n\n")[0].split()).replace("|", "\\|")
-            kinks = "; ".join(kink.where for kink in op.kinks)
+            kinks = "; ".join(kink.where for kink in op.kinks).replace("|", "\\|")
             lines.append(f"| `{op.name}` | {what} | {_kind(op)} | {kinks} |")
     return "\n".join(lines) + "\n"
 

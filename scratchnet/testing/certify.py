@@ -168,7 +168,9 @@ def certify_faults(seed: int, order: int, entries: int | None) -> collections.Co
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Certify the gradient checker on the library's ops.")
+    parser = argparse.ArgumentParser(
+        prog="python -m scratchnet.testing.certify", description="Certify the gradient checker on the library's ops."
+    )
     parser.add_argument("--cases", type=int, default=2_000, help="random correct cases, and as many with kinks")
     parser.add_argument("--seed", type=int, default=0, help="of the first case; each has the next")
     parser.add_argument("--entries", type=int, help="faults an input and sample; default: 3, or all from 100,000 cases")

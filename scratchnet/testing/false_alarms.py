@@ -1,4 +1,6 @@
-"""How often do the statistical checks fail right code? Measured: ``python -m scratchnet.testing.false_alarms``.
+"""How often do the statistical checks fail right code?
+
+    python -m scratchnet.testing.false_alarms
 
 A p-value is valid if, for right samples, it falls below any level a with probability at most a. A rate of 1e-6 is too
 rare to be seen, but the levels 0.1, 0.01, 0.001 come from the same formulas. For discrete laws the rate at 1e-6 itself
