@@ -128,8 +128,8 @@ def parse_arguments(argv=None):
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-complete-{args.seed}"
-    if min(args.count, args.starts, args.steps) < 1:
-        parser.error("--count, --starts and --steps must be at least 1")
+    if args.count < 2 or min(args.starts, args.steps) < 1:
+        parser.error("--count must be at least 2, --starts and --steps at least 1")
     return args
 
 
@@ -156,12 +156,14 @@ def main(argv=None):
     error = gain.std(ddof=1) / np.sqrt(len(gain))
     result = {"mean_fill_psnr": before.mean(), "completed_psnr": after.mean(), "gain": gain.mean(), "error": error}
 
-    few = slice(0, 3 * COLUMNS)
+    columns = min(COLUMNS, len(images))
+    few = slice(0, min(3, len(images) // columns) * columns)
     kinds = (images, np.where(hole, 0.5, images), mean_fill, completed)
-    rows = np.stack([kind[few].reshape(-1, COLUMNS, *shape) for kind in kinds], 1)
-    grids.save_grid(args.out / "completed.png", rows.reshape(-1, *shape), COLUMNS)
+    rows = np.stack([kind[few].reshape(-1, columns, *shape) for kind in kinds], 1)
+    grids.save_grid(args.out / "completed.png", rows.reshape(-1, *shape), columns)
     settings = ("data", "hole", "count", "starts", "steps", "lr", "seed", "smoke")
-    facts = {name: getattr(args, name) for name in settings} | {name: float(x) for name, x in result.items()}
+    facts = {name: getattr(args, name) for name in settings} | {"count": len(images)}
+    facts |= {name: float(x) for name, x in result.items()}
     (args.out / "completed.json").write_text(json.dumps(facts, indent=1) + "\n")
     if not args.quiet:
         print(

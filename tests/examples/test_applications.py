@@ -50,13 +50,15 @@ def test_what_a_denoiser_gains_is_counted_from_the_clipped_image():
     assert psnr["noisy_psnr"] == pytest.approx(20 * np.log10(2), abs=1e-5)
 
 
-def test_completion(tmp_path):
-    arguments = ["complete.py", "--count", 30, "--starts", 2, "--steps", 20, *SMOKE, tmp_path]
+@pytest.mark.parametrize(("count", "rows", "columns"), [(30, 12, 10), (7, 4, 7)])
+def test_completion(count, rows, columns, tmp_path):
+    arguments = ["complete.py", "--count", count, "--starts", 2, "--steps", 20, *SMOKE, tmp_path]
     result = run(*arguments)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "completed.json").read_text())
     assert found["gain"] == pytest.approx(found["completed_psnr"] - found["mean_fill_psnr"])
-    assert is_sheet(tmp_path / "completed.png", 12, 10)
+    assert is_sheet(tmp_path / "completed.png", rows, columns)
+    assert found["count"] == count
 
 
 class Valleys:
