@@ -4,7 +4,6 @@
 """
 
 from .reference import (
-    adam_step_,
     adam_steps_,
     avg_pool2d,
     avg_pool2d_input,
@@ -28,8 +27,8 @@ from .reference import (
     max_pool2d_input,
     relu,
     relu_backward,
-    rmsprop_step_,
-    sgd_step_,
+    rmsprop_steps_,
+    sgd_steps_,
     sigmoid,
     sigmoid_backward,
     softplus,
@@ -39,7 +38,6 @@ from .reference import (
 from .registry import explain, use
 
 __all__ = [
-    "adam_step_",
     "adam_steps_",
     "avg_pool2d",
     "avg_pool2d_input",
@@ -64,8 +62,8 @@ __all__ = [
     "max_pool2d_input",
     "relu",
     "relu_backward",
-    "rmsprop_step_",
-    "sgd_step_",
+    "rmsprop_steps_",
+    "sgd_steps_",
     "sigmoid",
     "sigmoid_backward",
     "softplus",

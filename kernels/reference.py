@@ -374,56 +374,31 @@ def gelu_backward(grad_output: Array, input: Array):
 
 
 @kernel
-def sgd_step_(
-    param: Array, grad: Array, momentum_buffer: Array | None, *, lr, momentum, dampening, weight_decay, nesterov, first
-):
-    """One step of SGD, in place on param and momentum_buffer (None where momentum is 0). PyTorch's formula.
-
-    On the `first` step the buffer becomes the gradient (weight decay included), undampened.
-    """
-    check_step(param, grad=grad, momentum_buffer=momentum_buffer)
-    step = _decayed(grad, param, weight_decay)
-    if momentum != 0:
-        need_state("momentum_buffer", momentum_buffer, "momentum is not 0")
-        momentum_buffer[...] = step if first else momentum * momentum_buffer + (1 - dampening) * step
-        step = step + momentum * momentum_buffer if nesterov else momentum_buffer
-    param -= lr * step
-
-
-@kernel
-def adam_step_(
-    param: Array,
-    grad: Array,
-    exp_avg: Array,
-    exp_avg_sq: Array,
+def sgd_steps_(
+    params: Arrays,
+    grads: Arrays,
+    momentum_buffers: Arrays | None,
     *,
-    step,
+    firsts,
     lr,
-    beta1,
-    beta2,
-    eps,
+    momentum,
+    dampening,
     weight_decay,
-    decoupled,
-    epsilon_hat=False,
+    nesterov,
 ):
-    """Step number `step` (from 1) of Adam (Kingma & Ba 2015), in place on param, exp_avg and exp_avg_sq.
+    """One step of SGD for each parameter, in place on params and momentum_buffers (None where momentum is 0).
 
-    param -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps). With `epsilon_hat`, the
-    paper's last remark and Keras's choice: eps is added to sqrt(v) before its bias correction.
-    `decoupled` weight decay is AdamW (Loshchilov & Hutter 2019): param *= 1 - lr * weight_decay;
-    otherwise it is added to the gradient.
+    PyTorch's formula. Where the parameter's entry of `firsts` is true, its buffer becomes the gradient (weight decay
+    included), undampened. As in all steps, the arrays of the lists must not overlap.
     """
-    check_step(param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
-    (step,) = integers("step", (step,), minimum=1)
-    if decoupled:
-        param *= 1 - lr * weight_decay
-    else:
-        grad = _decayed(grad, param, weight_decay)
-    exp_avg[...] = beta1 * exp_avg + (1 - beta1) * grad
-    exp_avg_sq[...] = beta2 * exp_avg_sq + (1 - beta2) * np.square(grad)
-    scale, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
-    denominator = (np.sqrt(exp_avg_sq) + eps) / root if epsilon_hat else np.sqrt(exp_avg_sq) / root + eps
-    param -= scale * exp_avg / denominator
+    momentum_buffers = state("momentum_buffers", momentum_buffers, momentum != 0, "momentum is not 0")
+    rows = step_rows(params, grads, {"firsts": firsts}, momentum_buffers=momentum_buffers)
+    for first, (param, grad, buffer) in zip(firsts, rows, strict=True):
+        step = _decayed(grad, param, weight_decay)
+        if momentum != 0:
+            buffer[...] = step if first else momentum * buffer + (1 - dampening) * step
+            step = step + momentum * buffer if nesterov else buffer
+        param -= lr * step
 
 
 @kernel
@@ -442,20 +417,34 @@ def adam_steps_(
     decoupled,
     epsilon_hat=False,
 ):
-    """adam_step_ for each of several parameters, which must not overlap: `steps` are their step numbers."""
-    check_lists(params=params, grads=grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs, steps=steps)
-    options = dict(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
-    for *arrays, step in zip(params, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
-        adam_step_(*arrays, step=step, decoupled=decoupled, epsilon_hat=epsilon_hat, **options)
+    """A step of Adam (Kingma & Ba 2015) for each parameter, in place on params, exp_avgs and exp_avg_sqs.
+
+    param -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps), where t is the parameter's entry of
+    `steps`, from 1. With `epsilon_hat`, the paper's last remark and Keras's choice: eps is added to sqrt(v) before
+    its bias correction. `decoupled` weight decay is AdamW (Loshchilov & Hutter 2019): param *= 1 - lr * weight_decay;
+    otherwise it is added to the gradient.
+    """
+    steps = integers("steps", steps, minimum=1)
+    rows = step_rows(params, grads, {"steps": steps}, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs)
+    for step, (param, grad, exp_avg, exp_avg_sq) in zip(steps, rows, strict=True):
+        if decoupled:
+            param *= 1 - lr * weight_decay
+        else:
+            grad = _decayed(grad, param, weight_decay)
+        exp_avg[...] = beta1 * exp_avg + (1 - beta1) * grad
+        exp_avg_sq[...] = beta2 * exp_avg_sq + (1 - beta2) * np.square(grad)
+        scale, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
+        denominator = (np.sqrt(exp_avg_sq) + eps) / root if epsilon_hat else np.sqrt(exp_avg_sq) / root + eps
+        param -= scale * exp_avg / denominator
 
 
 @kernel
-def rmsprop_step_(
-    param: Array,
-    grad: Array,
-    square_avg: Array,
-    momentum_buffer: Array | None,
-    grad_avg: Array | None,
+def rmsprop_steps_(
+    params: Arrays,
+    grads: Arrays,
+    square_avgs: Arrays,
+    momentum_buffers: Arrays | None,
+    grad_avgs: Arrays | None,
     *,
     lr,
     alpha,
@@ -465,25 +454,26 @@ def rmsprop_step_(
     centered,
     eps_inside_sqrt=False,
 ):
-    """One step of RMSprop, in place on param and its state: square_avg, momentum_buffer and grad_avg.
+    """One step of RMSprop for each parameter, in place on params and their state.
 
-    momentum_buffer may be None where momentum is 0, grad_avg where not `centered`. PyTorch's formula
+    momentum_buffers may be None where momentum is 0, grad_avgs where not `centered`. PyTorch's formula
     divides by sqrt(v) + eps; `eps_inside_sqrt` is Keras's sqrt(v + eps).
     """
-    check_step(param, grad=grad, square_avg=square_avg, momentum_buffer=momentum_buffer, grad_avg=grad_avg)
-    grad = _decayed(grad, param, weight_decay)
-    square_avg[...] = alpha * square_avg + (1 - alpha) * np.square(grad)
-    variance = square_avg
-    if centered:
-        need_state("grad_avg", grad_avg, "centered is set")
-        grad_avg[...] = alpha * grad_avg + (1 - alpha) * grad
-        variance = np.maximum(square_avg - np.square(grad_avg), 0)  # rounding must not make it negative
-    step = grad / (np.sqrt(variance + eps) if eps_inside_sqrt else np.sqrt(variance) + eps)
-    if momentum != 0:
-        need_state("momentum_buffer", momentum_buffer, "momentum is not 0")
-        momentum_buffer[...] = momentum * momentum_buffer + step
-        step = momentum_buffer
-    param -= lr * step
+    momentum_buffers = state("momentum_buffers", momentum_buffers, momentum != 0, "momentum is not 0")
+    grad_avgs = state("grad_avgs", grad_avgs, centered, "centered is set")
+    states = dict(square_avgs=square_avgs, momentum_buffers=momentum_buffers, grad_avgs=grad_avgs)
+    for param, grad, square_avg, buffer, grad_avg in step_rows(params, grads, {}, **states):
+        grad = _decayed(grad, param, weight_decay)
+        square_avg[...] = alpha * square_avg + (1 - alpha) * np.square(grad)
+        variance = square_avg
+        if centered:
+            grad_avg[...] = alpha * grad_avg + (1 - alpha) * grad
+            variance = np.maximum(square_avg - np.square(grad_avg), 0)  # rounding must not make it negative
+        step = grad / (np.sqrt(variance + eps) if eps_inside_sqrt else np.sqrt(variance) + eps)
+        if momentum != 0:
+            buffer[...] = momentum * buffer + step
+            step = buffer
+        param -= lr * step
 
 
 def normal_distribution(x):
@@ -565,27 +555,41 @@ def check_batch_norm(input_size, **channel_shapes):
     return axes, (1, channels, *(1 for _ in input_size[2:]))
 
 
-def check_step(param, **arrays):
-    """Raise unless the arrays of an optimiser step share a shape, and those it writes can be written."""
-    given = {name: array for name, array in arrays.items() if array is not None}
-    same_shapes(param=param.shape, **{name: array.shape for name, array in given.items()})
-    for name, array in {"param": param, **given}.items():
-        if name != "grad" and not getattr(array.flags, "writeable", True):  # CuPy's arrays can always be written
-            raise ValueError(f"{name} is changed in place, but the array given is read-only")
+def state(name, arrays, used, reason):
+    """The list of a state's arrays, or None where the options have no use for it. Raises where it is missing."""
+    if used and arrays is None:
+        raise ValueError(f"{name} must be a list of arrays where {reason}, given None")
+    return arrays if used else None
 
 
-def check_lists(**lists):
-    """Raise unless the lists are equally long."""
-    lengths = {name: len(value) for name, value in lists.items()}
+def step_rows(params, grads, numbers, **states):
+    """[(param, grad, *its states), ...] of lists, None in the place of a state that is None.
+
+    Raises unless the lists and `numbers`, {name: list}, are equally long, a row's arrays share a shape, and those that
+    a step writes can be written.
+    """
+    lists = dict(params=params, grads=grads, **states)
+    lengths = {name: len(value) for name, value in (lists | numbers).items() if value is not None}
     if len(set(lengths.values())) > 1:
         given = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"all lists must have one length, given {given}")
+    rows = list(zip(*([None] * len(params) if each is None else each for each in lists.values()), strict=True))
+    for i, row in enumerate(rows):
+        for name, array in zip(lists, row, strict=True):
+            if array is None:
+                continue
+            if array.shape != row[0].shape:
+                wanted = f"params[{i}], {row[0].shape}"
+                raise ValueError(f"{name}[{i}] must have the shape of {wanted}, given {array.shape}")
+            if name != "grads" and not getattr(array.flags, "writeable", True):  # CuPy's arrays can always be written
+                raise ValueError(f"{name}[{i}] is changed in place, but the array given is read-only")
+    return rows
 
 
-def need_state(name, array, reason):
-    """Raise where a state array is missing that the options ask for."""
-    if array is None:
-        raise ValueError(f"{name} must be an array where {reason}, given None")
+def adam_rates(step, lr, beta1, beta2, eps, epsilon_hat):
+    """Three numbers of a step of Adam, such that param -= scale * m / (sqrt(v) * unbias + eps)."""
+    root = (1 - beta2**step) ** 0.5
+    return lr / (1 - beta1**step), 1 / root, eps / root if epsilon_hat else eps
 
 
 def _decayed(grad, param, weight_decay):

@@ -1,46 +1,38 @@
-"""Optimiser steps, each in one pass over memory: elementwise, in place, on flat arrays."""
+"""Optimiser steps for lists of parameters: elementwise, in place, in one pass over memory and one fork for all."""
 
 from functools import partial
 
 import numpy as np
-from numba import carray, prange, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from .. import reference
 from ..geometry import integers
-from .compile import entry, parallel, portion, serial, tasks_for
+from .compile import entry, portion, serial, tasks_for
 from .fork import fork
-from .layout import copy_back, flattened, update_flat
+from .layout import copy_back, flattened
 
-_ADAM_TASK = 1 << 12  # elements that are worth a thread
-
-
-@reference.sgd_step_.implementation("numba")
-def sgd_step_(param, grad, momentum_buffer, *, lr, momentum, dampening, weight_decay, nesterov, first):
-    reference.check_step(param, grad=grad, momentum_buffer=momentum_buffer)
-    buffer = _state("momentum_buffer", momentum_buffer, param, momentum != 0, "momentum is not 0")
-    numbers = map(param.dtype.type, (lr, momentum, 1 - dampening, weight_decay))
-    update_flat(_sgd, [param, buffer], [grad], *numbers, bool(nesterov), bool(first))
+_TASK = 1 << 12  # elements that are worth a thread
+_ARRAYS = 5  # of a row, at most: param, grad and three states
 
 
-@reference.adam_step_.implementation("numba")
-def adam_step_(
-    param, grad, exp_avg, exp_avg_sq, *, step, lr, beta1, beta2, eps, weight_decay, decoupled, epsilon_hat=False
+@reference.sgd_steps_.implementation("numba")
+def sgd_steps_(
+    params,
+    grads,
+    momentum_buffers,
+    *,
+    firsts,
+    lr,
+    momentum,
+    dampening,
+    weight_decay,
+    nesterov,
 ):
-    adam_steps_(
-        [param],
-        [grad],
-        [exp_avg],
-        [exp_avg_sq],
-        steps=[step],
-        lr=lr,
-        beta1=beta1,
-        beta2=beta2,
-        eps=eps,
-        weight_decay=weight_decay,
-        decoupled=decoupled,
-        epsilon_hat=epsilon_hat,
-    )
+    momentum_buffers = reference.state("momentum_buffers", momentum_buffers, momentum != 0, "momentum is not 0")
+    rows = reference.step_rows(params, grads, {"firsts": firsts}, momentum_buffers=momentum_buffers)
+    shared = (lr, momentum, 1 - dampening, weight_decay, nesterov)
+    _update(_sgd, rows, [(*shared, bool(first)) for first in firsts])
 
 
 @reference.adam_steps_.implementation("numba")
@@ -59,44 +51,21 @@ def adam_steps_(
     decoupled,
     epsilon_hat=False,
 ):
-    reference.check_lists(params=params, grads=grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs, steps=steps)
-    steps = integers("step", steps, minimum=1)
-    if not params:
-        return
-    table = np.empty((len(params), 5), np.int64)
-    held, copied = [], []  # copies whose addresses stand in the table; what they must be copied back to
-    for i, arrays in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
-        param, grad, exp_avg, exp_avg_sq = arrays
-        plain = all(a.flags.carray for a in arrays)
-        if not plain or not param.shape == grad.shape == exp_avg.shape == exp_avg_sq.shape:
-            reference.check_step(param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
-            (param, exp_avg, exp_avg_sq, grad), copies = flattened([param, exp_avg, exp_avg_sq], [grad])
-            held += param, exp_avg, exp_avg_sq, grad
-            copied += copies
-        _note_addresses(table, i, param, grad, exp_avg, exp_avg_sq)
+    steps = integers("steps", steps, minimum=1)
+    rows = reference.step_rows(params, grads, {"steps": steps}, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs)
     decay = (1 - lr * weight_decay, 0) if decoupled else (1, weight_decay)
-    numbers = {t: _adam_numbers(t, lr, beta1, beta2, eps, epsilon_hat) + decay for t in set(steps)}
-    elements = int(table[:, 4].sum())
-    _adam(
-        table, np.array([numbers[t] for t in steps], params[0].dtype), elements, tasks_for(-(-elements // _ADAM_TASK))
-    )
-    copy_back(copied)
+    shared = (beta1, 1 - beta1, beta2, 1 - beta2, *decay)
+    rates = {step: reference.adam_rates(step, lr, beta1, beta2, eps, epsilon_hat) for step in set(steps)}
+    _update(_adam, rows, [(*shared, *rates[step]) for step in steps])
 
 
-def _adam_numbers(step, lr, beta1, beta2, eps, epsilon_hat):
-    """The scalars of a step, such that param -= scale * m / (sqrt(v) * unbias + eps)."""
-    root = (1 - beta2**step) ** 0.5
-    scale, eps = lr / (1 - beta1**step), eps / root if epsilon_hat else eps
-    return beta1, 1 - beta1, beta2, 1 - beta2, scale, 1 / root, eps
-
-
-@reference.rmsprop_step_.implementation("numba")
-def rmsprop_step_(
-    param,
-    grad,
-    square_avg,
-    momentum_buffer,
-    grad_avg,
+@reference.rmsprop_steps_.implementation("numba")
+def rmsprop_steps_(
+    params,
+    grads,
+    square_avgs,
+    momentum_buffers,
+    grad_avgs,
     *,
     lr,
     alpha,
@@ -106,33 +75,45 @@ def rmsprop_step_(
     centered,
     eps_inside_sqrt=False,
 ):
-    reference.check_step(param, grad=grad, square_avg=square_avg, momentum_buffer=momentum_buffer, grad_avg=grad_avg)
-    buffer = _state("momentum_buffer", momentum_buffer, param, momentum != 0, "momentum is not 0")
-    average = _state("grad_avg", grad_avg, param, centered, "centered is set")
+    momentum_buffers = reference.state("momentum_buffers", momentum_buffers, momentum != 0, "momentum is not 0")
+    grad_avgs = reference.state("grad_avgs", grad_avgs, centered, "centered is set")
+    states = dict(square_avgs=square_avgs, momentum_buffers=momentum_buffers, grad_avgs=grad_avgs)
+    rows = reference.step_rows(params, grads, {}, **states)
     inside, outside = (eps, 0) if eps_inside_sqrt else (0, eps)
-    numbers = map(param.dtype.type, (lr, alpha, 1 - alpha, inside, outside, weight_decay, momentum))
-    update_flat(_rmsprop, [param, square_avg, buffer, average], [grad], *numbers, bool(centered))
+    shared = (lr, alpha, 1 - alpha, inside, outside, weight_decay, momentum, bool(centered))
+    _update(_rmsprop, rows, [shared] * len(rows))
 
 
-def _state(name, array, param, needed, reason):
-    """The state array, or where the step does not use it an empty one, since compiled code takes no None."""
-    if needed:
-        reference.need_state(name, array, reason)
-        return array
-    return np.empty((0,) * param.ndim, param.dtype)
+def _update(core, rows, numbers):
+    """Call `core` on all rows (param, grad, *states), each with its numbers; a state that is None is not followed.
+
+    It gets a table of addresses, since compiled code takes no list of arrays.
+    """
+    if not rows:
+        return
+    table = np.zeros((len(rows), _ARRAYS + 1), np.int64)
+    held, copied = [], []  # copies whose addresses stand in the table; what they must be copied back to
+    for i, (param, grad, *states) in enumerate(rows):
+        states = [array for array in states if array is not None]
+        if not all(array.flags.carray for array in (param, grad, *states)):
+            (param, *states, grad), copies = flattened([param, *states], [grad])
+            held += param, grad, *states
+            copied += copies
+        _note_addresses(table, i, (param, grad, *states))
+    columns = [column for column, array in enumerate(rows[0]) if array is not None]
+    if len(columns) < len(rows[0]):
+        table[:, columns] = table[:, : len(columns)].copy()
+    elements = int(table[:, _ARRAYS].sum())
+    core(table, np.array(numbers, rows[0][0].dtype), elements, tasks_for(-(-elements // _TASK)))
+    copy_back(copied)
 
 
-@parallel
-def _sgd(param, buffer, grad, lr, momentum, keep, decay, nesterov, first):
-    for i in prange(len(param)):
-        step = grad[i]
-        if decay != 0:
-            step += decay * param[i]
-        if momentum != 0:
-            velocity = step if first else momentum * buffer[i] + keep * step
-            buffer[i] = velocity
-            step = step + momentum * velocity if nesterov else velocity
-        param[i] -= lr * step
+@serial
+def _note_addresses(table, i, row):
+    """The addresses of a row's arrays, and their number of elements in the last column."""
+    for column in range(len(row)):
+        table[i, column] = row[column].ctypes.data
+    table[i, _ARRAYS] = row[0].size
 
 
 @intrinsic
@@ -144,10 +125,50 @@ def _pointer(typing_context, address):
 
 
 @serial
-def _note_addresses(table, i, param, grad, exp_avg, exp_avg_sq):
-    """Table rows hold four addresses and a number of elements: compiled code takes no list of arrays."""
-    table[i, 0], table[i, 1] = param.ctypes.data, grad.ctypes.data
-    table[i, 2], table[i, 3], table[i, 4] = exp_avg.ctypes.data, exp_avg_sq.ctypes.data, param.size
+def _elements_at(address, low, high, like):
+    """Elements low ... high - 1 of the array of like's dtype that begins at `address`."""
+    return carray(_pointer(address + low * like.itemsize), (high - low,), like.dtype)
+
+
+@serial
+def _parts(table, numbers, elements, tasks, task):
+    """A task's share of the elements of all parameters, counted in one line: (numbers, param, grad, states) of each."""
+    begin, end = portion(elements, tasks, task)
+    first = 0
+    for i in range(len(table)):
+        row, count = table[i], table[i, _ARRAYS]
+        low, high = max(begin - first, 0), min(end - first, count)
+        if low < high:
+            param, grad = _elements_at(row[0], low, high, numbers), _elements_at(row[1], low, high, numbers)
+            a, b = _elements_at(row[2], low, high, numbers), _elements_at(row[3], low, high, numbers)
+            yield numbers[i], param, grad, (a, b, _elements_at(row[4], low, high, numbers))
+        first += count
+
+
+@partial(entry, work=lambda table, numbers, elements, tasks: elements)
+def _sgd(table, numbers, elements, tasks):
+    fork(_sgd_share, (table, numbers, elements), tasks)
+
+
+@serial
+def _sgd_share(table, numbers, elements, tasks, task):
+    for own, param, grad, (buffer, _, _) in _parts(table, numbers, elements, tasks, task):
+        _sgd_elements(own, param, grad, buffer)
+
+
+@serial
+def _sgd_elements(numbers, param, grad, buffer):
+    lr, momentum, keep, decay = numbers[0], numbers[1], numbers[2], numbers[3]
+    nesterov, first = numbers[4] != 0, numbers[5] != 0
+    for i in range(len(param)):
+        step = grad[i]
+        if decay != 0:
+            step += decay * param[i]
+        if momentum != 0:
+            velocity = step if first else momentum * buffer[i] + keep * step
+            buffer[i] = velocity
+            step = step + momentum * velocity if nesterov else velocity
+        param[i] -= lr * step
 
 
 @partial(entry, work=lambda table, numbers, elements, tasks: elements)
@@ -157,30 +178,14 @@ def _adam(table, numbers, elements, tasks):
 
 @serial
 def _adam_share(table, numbers, elements, tasks, task):
-    """Update a task's share of the elements of all parameters, counted in one line."""
-    begin, end = portion(elements, tasks, task)
-    first = 0
-    for i in range(len(table)):
-        low, high = max(begin - first, 0), min(end - first, table[i, 4])
-        if low < high:
-            param = _elements_at(table[i, 0], low, high, numbers)
-            grad = _elements_at(table[i, 1], low, high, numbers)
-            exp_avg = _elements_at(table[i, 2], low, high, numbers)
-            exp_avg_sq = _elements_at(table[i, 3], low, high, numbers)
-            _adam_elements(param, grad, exp_avg, exp_avg_sq, numbers[i])
-        first += table[i, 4]
+    for own, param, grad, (exp_avg, exp_avg_sq, _) in _parts(table, numbers, elements, tasks, task):
+        _adam_elements(own, param, grad, exp_avg, exp_avg_sq)
 
 
 @serial
-def _elements_at(address, low, high, like):
-    """Elements low ... high - 1 of the array of like's dtype that begins at `address`."""
-    return carray(_pointer(address + low * like.itemsize), (high - low,), like.dtype)
-
-
-@serial
-def _adam_elements(param, grad, exp_avg, exp_avg_sq, numbers):
-    beta1, rest1, beta2, rest2 = numbers[0], numbers[1], numbers[2], numbers[3]
-    scale, unbias, eps, shrink, decay = numbers[4], numbers[5], numbers[6], numbers[7], numbers[8]
+def _adam_elements(numbers, param, grad, exp_avg, exp_avg_sq):
+    beta1, rest1, beta2, rest2, shrink, decay = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
+    scale, unbias, eps = numbers[6], numbers[7], numbers[8]
     for i in range(len(param)):
         value, g = param[i] * shrink, grad[i]
         if decay != 0:
@@ -191,9 +196,22 @@ def _adam_elements(param, grad, exp_avg, exp_avg_sq, numbers):
         param[i] = value - scale * mean / (np.sqrt(square) * unbias + eps)
 
 
-@parallel
-def _rmsprop(param, square_avg, buffer, grad_avg, grad, lr, alpha, rest, inside, outside, decay, momentum, centered):
-    for i in prange(len(param)):
+@partial(entry, work=lambda table, numbers, elements, tasks: elements)
+def _rmsprop(table, numbers, elements, tasks):
+    fork(_rmsprop_share, (table, numbers, elements), tasks)
+
+
+@serial
+def _rmsprop_share(table, numbers, elements, tasks, task):
+    for own, param, grad, states in _parts(table, numbers, elements, tasks, task):
+        _rmsprop_elements(own, param, grad, *states)
+
+
+@serial
+def _rmsprop_elements(numbers, param, grad, square_avg, buffer, grad_avg):
+    lr, alpha, rest, inside, outside, decay = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
+    momentum, centered = numbers[6], numbers[7] != 0
+    for i in range(len(param)):
         g = grad[i]
         if decay != 0:
             g += decay * param[i]

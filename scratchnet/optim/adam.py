@@ -1,7 +1,7 @@
 """Adam, and AdamW with its decoupled weight decay."""
 
 import kernels
-from scratchnet.optim.optimizer import Optimizer, check_range, zeros_once
+from scratchnet.optim.optimizer import Optimizer, check_range, count_step, zeros_once
 
 
 class Adam(Optimizer):
@@ -59,27 +59,23 @@ class Adam(Optimizer):
         for i, beta in enumerate(group["betas"]):
             check_range(self._name, f"betas[{i}]", beta, below=1.0)
 
-    def _update_all(self, updates, group):
-        """One kernel call for all parameters of a dtype and device: 10 calls cost more than the work of a small net."""
-        kinds = {}
-        for param, grad, state in updates:
-            state["step"] = state.get("step", 0) + 1
-            averages = zeros_once(state, "exp_avg", param), zeros_once(state, "exp_avg_sq", param)
-            kinds.setdefault((type(param), param.dtype), []).append((state["step"], param, grad, *averages))
+    def _update(self, params, grads, states, group):
+        steps = count_step(states)
         beta1, beta2 = group["betas"]
-        for kind in kinds.values():
-            steps, *arrays = map(list, zip(*kind, strict=True))
-            kernels.adam_steps_(
-                *arrays,
-                steps=steps,
-                lr=float(group["lr"]),
-                beta1=beta1,
-                beta2=beta2,
-                eps=group["eps"],
-                weight_decay=group["weight_decay"],
-                decoupled=group["decoupled_weight_decay"],
-                epsilon_hat=group["epsilon_hat"],
-            )
+        kernels.adam_steps_(
+            params,
+            grads,
+            zeros_once(states, "exp_avg", params),
+            zeros_once(states, "exp_avg_sq", params),
+            steps=steps,
+            lr=float(group["lr"]),
+            beta1=beta1,
+            beta2=beta2,
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=group["decoupled_weight_decay"],
+            epsilon_hat=group["epsilon_hat"],
+        )
 
 
 class AdamW(Adam):

@@ -10,7 +10,7 @@ from scratchnet.tensor import Tensor
 
 
 class Optimizer:
-    """Base class. A subclass passes its options as ``defaults`` and defines ``_update`` (or ``_update_all``).
+    """Base class. A subclass passes its options as ``defaults`` and defines ``_update``.
 
     ``param_groups`` is a list of dicts: ``"params"`` and the options that hold for them. ``state`` maps a parameter
     to its dict of arrays and counts.
@@ -108,7 +108,8 @@ class Optimizer:
         for group, pairs in zip(self.param_groups, changes, strict=True):
             if group.get("maximize"):  # NumPy's negative of a 0-d array is no array
                 pairs = [(param, array_module(grad).asarray(-grad)) for param, grad in pairs]
-            self._update_all([(param.data, grad, self._state_of(param)) for param, grad in pairs], group)
+            for kind in _by_kind((param.data, grad, self._state_of(param)) for param, grad in pairs):
+                self._update(*kind, group)
             for param, _ in pairs:
                 param.version[0] += 1  # graphs that saved the old values must notice
         return loss
@@ -136,13 +137,11 @@ class Optimizer:
     def _check_options(self, group: dict) -> None:
         """Raise where an option of a parameter group has no meaning."""
 
-    def _update_all(self, updates: list[tuple], group: dict) -> None:
-        """Take one step on the arrays of a group in place, given as (parameter, gradient, state)."""
-        for param, grad, state in updates:
-            self._update(param, grad, state, group)
+    def _update(self, params: list, grads: list, states: list[dict], group: dict) -> None:
+        """Take one step on arrays of one dtype and device, and on their states, in place.
 
-    def _update(self, param, grad, state: dict, group: dict) -> None:
-        """Take one step on the array ``param`` and its ``state``, in place."""
+        It is one call of a kernel: ten calls cost more than the work of a small network.
+        """
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -231,11 +230,27 @@ class Optimizer:
         return fitted
 
 
-def zeros_once(state: dict, name: str, param):
-    """The array ``state[name]``, made of zeros in ``param``'s shape and layout where it is not there yet."""
-    if name not in state:
-        state[name] = array_module(param).zeros_like(param)
-    return state[name]
+def _by_kind(updates) -> list[tuple[list, list, list]]:
+    """(parameters, gradients, states), three lists, of each dtype and device among the updates (param, grad, state)."""
+    kinds: dict[tuple, list] = {}
+    for update in updates:
+        kinds.setdefault((type(update[0]), update[0].dtype), []).append(update)
+    return [tuple(map(list, zip(*kind, strict=True))) for kind in kinds.values()]
+
+
+def zeros_once(states: list[dict], name: str, params: list) -> list:
+    """The arrays ``state[name]``, made of zeros in their parameter's shape and layout where they are not there yet."""
+    for state, param in zip(states, params, strict=True):
+        if name not in state:
+            state[name] = array_module(param).zeros_like(param)
+    return [state[name] for state in states]
+
+
+def count_step(states: list[dict]) -> list[int]:
+    """Add 1 to each ``state["step"]``, from 0, and return them."""
+    for state in states:
+        state["step"] = state.get("step", 0) + 1
+    return [state["step"] for state in states]
 
 
 def check_range(owner: str, name: str, value, least: float = 0.0, below: float = math.inf) -> None:

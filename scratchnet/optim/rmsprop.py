@@ -1,7 +1,7 @@
 """RMSprop."""
 
 import kernels
-from scratchnet.optim.optimizer import Optimizer, check_range, zeros_once
+from scratchnet.optim.optimizer import Optimizer, check_range, count_step, zeros_once
 
 
 class RMSprop(Optimizer):
@@ -58,14 +58,14 @@ class RMSprop(Optimizer):
             check_range("RMSprop", name, group[name])
         check_range("RMSprop", "alpha", group["alpha"], below=1.0)
 
-    def _update(self, param, grad, state, group):
-        state["step"] = state.get("step", 0) + 1  # no use here, but PyTorch's RMSprop keeps it
-        kernels.rmsprop_step_(
-            param,
-            grad,
-            zeros_once(state, "square_avg", param),
-            zeros_once(state, "momentum_buffer", param) if group["momentum"] else None,
-            zeros_once(state, "grad_avg", param) if group["centered"] else None,
+    def _update(self, params, grads, states, group):
+        count_step(states)  # no use here, but PyTorch's RMSprop keeps it
+        kernels.rmsprop_steps_(
+            params,
+            grads,
+            zeros_once(states, "square_avg", params),
+            zeros_once(states, "momentum_buffer", params) if group["momentum"] else None,
+            zeros_once(states, "grad_avg", params) if group["centered"] else None,
             lr=float(group["lr"]),
             alpha=group["alpha"],
             eps=group["eps"],

@@ -55,16 +55,16 @@ class SGD(Optimizer):
                 f"got {group['momentum']} and {group['dampening']}"
             )
 
-    def _update(self, param, grad, state, group):
-        first = "momentum_buffer" not in state
-        kernels.sgd_step_(
-            param,
-            grad,
-            zeros_once(state, "momentum_buffer", param) if group["momentum"] else None,
+    def _update(self, params, grads, states, group):
+        firsts = ["momentum_buffer" not in state for state in states]
+        kernels.sgd_steps_(
+            params,
+            grads,
+            zeros_once(states, "momentum_buffer", params) if group["momentum"] else None,
+            firsts=firsts,
             lr=float(group["lr"]),
             momentum=group["momentum"],
             dampening=group["dampening"],
             weight_decay=group["weight_decay"],
             nesterov=group["nesterov"],
-            first=first,
         )

@@ -18,9 +18,9 @@ CALLS = {
 }
 EVERY_CALL = pytest.mark.parametrize("name, dtype", CALLS)
 STEPS = {
-    kernels.sgd_step_: dict(lr=0.1, momentum=0.9, dampening=0, weight_decay=0, nesterov=False, first=False),
-    kernels.rmsprop_step_: dict(lr=0.1, alpha=0.9, eps=1e-3, weight_decay=0, momentum=0.9, centered=True),
-    kernels.adam_step_: dict(lr=0.1, step=1, beta1=0.9, beta2=0.99, eps=1e-3, weight_decay=0, decoupled=False),
+    kernels.sgd_steps_: dict(lr=0.1, momentum=0.9, dampening=0, weight_decay=0, nesterov=False, firsts=[False]),
+    kernels.rmsprop_steps_: dict(lr=0.1, alpha=0.9, eps=1e-3, weight_decay=0, momentum=0.9, centered=True),
+    kernels.adam_steps_: dict(lr=0.1, steps=[1], beta1=0.9, beta2=0.99, eps=1e-3, weight_decay=0, decoupled=False),
 }
 
 
@@ -62,13 +62,13 @@ def test_the_compile_table_lists_what_is_launched_and_no_more(monkeypatch, launc
             run(kernel, *args, **options)
     for kernel, options in STEPS.items() if launchers == "optim" else ():
         for dtype in cases.DTYPES:
-            run(kernel, *np.ones((len(kernel.arrays), 3), dtype), **options)
+            run(kernel, *([array] for array in np.ones((len(kernel.arrays), 3), dtype)), **options)
     listed = getattr(gpu, launchers).INSTANCES
     assert launched == {((files,), *kernel) for files, kernels in listed.items() for kernel in kernels.items()}
 
 
 X, ONES = np.ones((2, 4, 5, 5)), np.ones(3)
-STEP = dict(lr=0.1, momentum=0, dampening=0, weight_decay=0, nesterov=False, first=True)
+STEP = dict(lr=0.1, momentum=0, dampening=0, weight_decay=0, nesterov=False, firsts=[True])
 ERRORS = [
     (kernels.max_pool2d, (X,), {"kernel_size": 6}, "every window must hold an input element"),
     (kernels.max_pool2d, (X[0],), {"kernel_size": 2}, "must hold 4 ints"),
@@ -80,7 +80,12 @@ ERRORS = [
     (kernels.batch_norm_backward, (X[:1], X, *np.ones((3, 4))), {}, "grad_output must have"),
     (kernels.cross_entropy, (X[:, :0], np.zeros((2, 5, 5), int)), {}, "at least one class"),
     (kernels.relu_backward, (X, X[:1]), {}, "grad_output must have the shape of"),
-    (kernels.sgd_step_, (ONES, X[0, 0, 0], None), STEP, r"grad must have the shape of param, \(3,\), given \(5,\)"),
+    (
+        kernels.sgd_steps_,
+        ([ONES], [X[0, 0, 0]], None),
+        STEP,
+        r"must have the shape of params\[0\], \(3,\), given \(5,\)",
+    ),
 ]
 
 

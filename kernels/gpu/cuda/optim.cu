@@ -1,80 +1,97 @@
-// Optimiser steps: elementwise, in place. Arrays are dense, and all of a parameter in one memory order.
+// Optimiser steps of up to TENSORS parameters in one launch: elementwise, in place. A parameter's arrays are dense, and all
+// in one memory order. The table of their addresses travels with the launch, as its argument: no copy to the GPU comes
+// before. Blocks are dealt out in order: those of parameter i end before block end[i].
+constexpr int TENSORS = 64;
+constexpr int EACH = 4;  // elements of a thread, a block's width apart: so its loads are in flight together
 
-// Adam for up to TENSORS parameters in one launch. The table of their addresses travels with the launch, as its argument:
-// no copy to the GPU comes before. Blocks are dealt out in order: those of parameter i end before block end[i].
-constexpr int TENSORS = 56;
-constexpr int ELEMENTS = 1024;  // of a block
-
-template <class T> struct AdamTable {
+template <class Rule> struct Table {
+    using T = typename Rule::Number;
     T* param[TENSORS];
-    T* exp_avg[TENSORS];
-    T* exp_avg_sq[TENSORS];
     const T* grad[TENSORS];
+    T* state[Rule::STATES][TENSORS];  // null where the rule does without
     long long count[TENSORS];
-    T scale[TENSORS], unbias[TENSORS], eps[TENSORS];
     int end[TENSORS];
-    T beta1, rest1, beta2, rest2, shrink, decay;
+    Rule rule;
 };
 
-// value -= scale * m / (sqrt(v) * unbias + eps), after the moments m and v have moved towards the gradient and its square.
-template <class T> __global__ void adam(const AdamTable<T> table) {
+template <class Rule> __global__ void steps(const Table<Rule> table) {
+    using T = typename Rule::Number;
     int i = 0;
     while (int(blockIdx.x) >= table.end[i]) i++;
-    const long long begin = (long long)(blockIdx.x - (i ? table.end[i - 1] : 0)) * ELEMENTS;
-    const long long end = min(begin + ELEMENTS, table.count[i]);
-    T* __restrict__ param = table.param[i];
-    const T* __restrict__ grad = table.grad[i];
-    T* __restrict__ exp_avg = table.exp_avg[i];
-    T* __restrict__ exp_avg_sq = table.exp_avg_sq[i];
-    const T scale = table.scale[i], unbias = table.unbias[i], eps = table.eps[i];
-    #pragma unroll 4
-    for (long long at = begin + threadIdx.x; at < end; at += blockDim.x) {
-        const T value = param[at] * table.shrink;
-        T g = grad[at];
-        if (table.decay != 0) g += table.decay * value;
-        const T mean = table.beta1 * exp_avg[at] + table.rest1 * g;
-        const T square = table.beta2 * exp_avg_sq[at] + table.rest2 * g * g;
-        exp_avg[at] = mean, exp_avg_sq[at] = square;
-        param[at] = value - scale * mean / (sqrt(square) * unbias + eps);
+    const long long before = i ? table.end[i - 1] : 0, count = table.count[i];
+    const long long first = (blockIdx.x - before) * blockDim.x * EACH + threadIdx.x;
+    T* const param = table.param[i];
+    const T* const grad = table.grad[i];
+    T* kept[Rule::STATES];
+    #pragma unroll
+    for (int s = 0; s < Rule::STATES; s++) kept[s] = table.state[s][i];
+    T value[EACH], g[EACH], state[EACH][Rule::STATES];
+    #pragma unroll
+    for (int k = 0; k < EACH; k++) {
+        const long long at = first + k * blockDim.x;
+        if (at >= count) continue;
+        value[k] = param[at], g[k] = grad[at];
+        #pragma unroll
+        for (int s = 0; s < Rule::STATES; s++) state[k][s] = kept[s] ? kept[s][at] : T(0);
+    }
+    #pragma unroll
+    for (int k = 0; k < EACH; k++) {
+        const long long at = first + k * blockDim.x;
+        if (at >= count) continue;
+        param[at] = table.rule.step(value[k], g[k], state[k]);
+        #pragma unroll
+        for (int s = 0; s < Rule::STATES; s++)
+            if (kept[s]) kept[s][at] = state[k][s];
     }
 }
 
-template <class T>
-__global__ void sgd(T* __restrict__ param, const T* __restrict__ grad, T* __restrict__ buffer, T lr, T momentum, T keep,
-                    T decay, int nesterov, int first, long long count) {
-    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= count) return;
-    const T value = param[at];
-    T step = grad[at];
-    if (decay != 0) step += decay * value;
-    if (momentum != 0) {
-        const T velocity = first ? step : momentum * buffer[at] + keep * step;
-        buffer[at] = velocity;
-        step = nesterov ? step + momentum * velocity : velocity;
-    }
-    param[at] = value - lr * step;
-}
+// Rules: `step` is a parameter's new value, by the old one, the gradient g and the state, which it brings up to date.
 
-template <class T>
-__global__ void rmsprop(T* __restrict__ param, const T* __restrict__ grad, T* __restrict__ square_avg,
-                        T* __restrict__ buffer, T* __restrict__ grad_avg, T lr, T alpha, T rest, T inside, T outside,
-                        T decay, T momentum, int centered, long long count) {
-    const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= count) return;
-    const T value = param[at];
-    T g = grad[at];
-    if (decay != 0) g += decay * value;
-    T variance = alpha * square_avg[at] + rest * g * g;
-    square_avg[at] = variance;
-    if (centered) {
-        const T mean = alpha * grad_avg[at] + rest * g;
-        grad_avg[at] = mean;
-        variance = max(variance - mean * mean, T(0));  // rounding must not make it negative
+template <class T> struct Sgd {
+    using Number = T;
+    static constexpr int STATES = 1;
+    T lr, momentum, keep, decay, nesterov, first;
+    __device__ T step(T value, T g, T (&state)[STATES]) const {
+        auto& [buffer] = state;
+        if (decay != 0) g += decay * value;
+        if (momentum != 0) {
+            buffer = first != 0 ? g : momentum * buffer + keep * g;
+            g = nesterov != 0 ? g + momentum * buffer : buffer;
+        }
+        return value - lr * g;
     }
-    T step = g / (sqrt(variance + inside) + outside);
-    if (momentum != 0) {
-        step += momentum * buffer[at];
-        buffer[at] = step;
+};
+
+template <class T> struct Adam {
+    using Number = T;
+    static constexpr int STATES = 2;
+    T beta1, rest1, beta2, rest2, shrink, decay, scale, unbias, eps;
+    __device__ T step(T value, T g, T (&state)[STATES]) const {
+        auto& [mean, square] = state;
+        value *= shrink;
+        if (decay != 0) g += decay * value;
+        mean = beta1 * mean + rest1 * g;
+        square = beta2 * square + rest2 * g * g;
+        return value - scale * mean / (sqrt(square) * unbias + eps);
     }
-    param[at] = value - lr * step;
-}
+};
+
+template <class T> struct RmsProp {
+    using Number = T;
+    static constexpr int STATES = 3;
+    T lr, alpha, rest, inside, outside, decay, momentum, centered;
+    __device__ T step(T value, T g, T (&state)[STATES]) const {
+        auto& [square, buffer, mean] = state;
+        if (decay != 0) g += decay * value;
+        square = alpha * square + rest * g * g;
+        T variance = square;
+        if (centered != 0) {
+            mean = alpha * mean + rest * g;
+            variance = max(variance - mean * mean, T(0));  // rounding must not make it negative
+        }
+        g /= sqrt(variance + inside) + outside;
+        if (momentum != 0) g += momentum * buffer;
+        buffer = g;
+        return value - lr * g;
+    }
+};
