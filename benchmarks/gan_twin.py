@@ -1,6 +1,6 @@
 """Train the DCGAN of examples/train_gan.py in PyTorch: the yardstick of benchmarks/generators.py.
 
-    python benchmarks/gan_twin.py OUT --image-size 28 --epochs 10 --data-root DIR
+    python benchmarks/gan_twin.py OUT --image-size 28 --epochs 12 --generator-lr 6e-4 --decay --data-root DIR
 
 The same layers, initial distributions, losses, optimisers, images and number of epochs; only the framework and the
 random numbers are others. OUT gets the generator's weights as safetensors, whose names are those of scratchnet's.
@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
 
 from scratchnet import data
 from scratchnet.data.transforms import Compose, Normalize, Resize
@@ -22,23 +23,22 @@ LATENT = 100
 
 
 def networks(size: int, features: int = 64):
-    """Generator and discriminator (Radford et al. 2016, section 3); sizes are 28 or 64."""
-    smallest, widths = {28: (7, [2 * features, features]), 64: (4, [8, 4, 2, 1])}[size]
-    if size == 64:
-        widths = [features * width for width in widths]
-    generator, before = [], LATENT
-    for i, width in enumerate(widths):
-        kernel = (smallest, 1, 0) if i == 0 else (4, 2, 1)
-        generator += [nn.ConvTranspose2d(before, width, *kernel, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        before = width
-    generator += [nn.ConvTranspose2d(before, 1, 4, 2, 1, bias=False), nn.Tanh()]
+    """Generator and discriminator (Radford et al. 2016, section 3), as scratchnet/models/dcgan.py builds them."""
+    sizes = [size]
+    while sizes[-1] > 4:
+        sizes.append((sizes[-1] + 1) // 2)
+    *sizes, smallest = sizes
+    scales = [(features * 2**i, 3 if size % 2 else 4) for i, size in enumerate(sizes)]
     discriminator, before = [], 1
-    for i, width in enumerate(reversed(widths)):
-        norm = [nn.BatchNorm2d(width)] if i else []
-        discriminator += [nn.Conv2d(before, width, 4, 2, 1, bias=False), *norm, nn.LeakyReLU(0.2)]
+    for width, kernel in scales:
+        norm = [nn.BatchNorm2d(width)] if before > 1 else []
+        discriminator += [nn.Conv2d(before, width, kernel, 2, 1, bias=False), *norm, nn.LeakyReLU(0.2)]
         before = width
     discriminator += [nn.Conv2d(before, 1, smallest, 1, 0, bias=False), nn.Flatten(0)]
-    pair = nn.Sequential(*generator), nn.Sequential(*discriminator)
+    generator = [nn.ConvTranspose2d(LATENT, before, smallest, 1, 0, bias=False)]
+    for (width, kernel), (after, _) in zip(reversed(scales), [*reversed(scales[:-1]), (1, 0)], strict=True):
+        generator += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, after, kernel, 2, 1, bias=False)]
+    pair = nn.Sequential(*generator, nn.Tanh()), nn.Sequential(*discriminator)
     for net in pair:
         net.apply(weights_init)
     return pair
@@ -73,10 +73,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="file to write, .safetensors")
     parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--image-size", type=int, choices=[28, 64], default=28)
+    parser.add_argument("--image-size", type=int, default=28)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--generator-lr", type=float, help="the generator's, where it is not --lr")
+    parser.add_argument("--decay", action="store_true", help="let the rates fall to 0 in the second half of the steps")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -84,10 +86,22 @@ def main():
     train = data.MNIST(args.data_root, train=True, transform=Compose([Resize(size), Normalize(0.5, 0.5)]))
     loader = data.DataLoader(train, args.batch_size, shuffle=True, drop_last=True)
     pair = networks(args.image_size)
-    optimizers = [torch.optim.Adam(net.parameters(), lr=args.lr, betas=(0.5, 0.999)) for net in pair]
+    rates = args.generator_lr or args.lr, args.lr
+    optimizers = [
+        torch.optim.Adam(net.parameters(), lr=lr, betas=(0.5, 0.999)) for net, lr in zip(pair, rates, strict=True)
+    ]
+    steps = args.epochs * len(loader)
+    schedules = [
+        LambdaLR(optimizer, lambda step: min(1.0, 2 - 2 * step / steps) if args.decay else 1.0)
+        for optimizer in optimizers
+    ]
     for epoch in range(args.epochs):
         started = time.perf_counter()
-        losses = [train_step(*pair, *optimizers, torch.from_numpy(images.numpy().copy())) for images, _ in loader]
+        losses = []
+        for images, _ in loader:
+            losses.append(train_step(*pair, *optimizers, torch.from_numpy(images.numpy().copy())))
+            for schedule in schedules:
+                schedule.step()
         d_loss, g_loss = (sum(column) / len(losses) for column in zip(*losses, strict=True))
         seconds = time.perf_counter() - started
         print(f"epoch {epoch + 1}: d_loss {d_loss:.3f}, g_loss {g_loss:.3f}, {seconds:.0f} s", flush=True)

@@ -55,7 +55,9 @@ def parse_arguments(argv=None):
     parser.add_argument("--image-size", type=int, choices=[28, 32, 64], default=28)
     parser.add_argument("--epochs", type=int, help=f"default: {DEFAULT_EPOCHS}, but for some models")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=amount, default=2e-4, help="Adam's learning rate, of both")
+    parser.add_argument("--lr", type=amount, default=2e-4, help="Adam's learning rate")
+    parser.add_argument("--generator-lr", type=amount, metavar="LR", help="the generator's, where it is not --lr")
+    parser.add_argument("--decay", action="store_true", help="let the rates fall to 0 in the second half of the steps")
     parser.add_argument("--seed", type=seed_number, default=0)
     add_arguments(parser)
     args = parser.parse_args(argv)
@@ -63,6 +65,7 @@ def parse_arguments(argv=None):
     args.image_size = SIZES.get(args.model, args.image_size)
     args.default_epochs = EPOCHS.get((args.model, args.data), DEFAULT_EPOCHS)
     args.epochs = args.default_epochs if args.epochs is None else args.epochs
+    args.generator_lr = args.lr if args.generator_lr is None else args.generator_lr
     if min(args.epochs, args.save_every, args.keep) < 1 or args.batch_size < 2:
         parser.error("--epochs, --save-every and --keep must be at least 1, --batch-size at least 2")
     return args
@@ -130,6 +133,11 @@ def generator_step(discriminator, optimizer, fake, label, wasserstein: bool) -> 
     return {"g_loss": loss.item(), "d_fake_after": on_fake.mean().item()}
 
 
+def decay(optimizer, steps: int, wanted: bool):
+    """A schedule that, where wanted, lets the rate fall linearly to 0 over the second half of the steps."""
+    return optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 - 2 * step / steps) if wanted else 1.0)
+
+
 def compare(fake: np.ndarray, real: np.ndarray) -> dict:
     """How far images in [0, 1] are from real ones.
 
@@ -170,7 +178,7 @@ def main(argv=None):
     except (OSError, ValueError) as error:
         fail(error, REFUSED)
     channels, classes = train[0][0].shape[0], len(train.classes)
-    settings = ("model", "data", "image_size", "epochs", "batch_size", "lr", "seed", "smoke")
+    settings = ("model", "data", "image_size", "epochs", "batch_size", "lr", "generator_lr", "decay", "seed", "smoke")
     config = {"trainer": "gan", "channels": channels, "classes": classes}
     config |= {name: getattr(args, name) for name in settings}
 
@@ -182,9 +190,10 @@ def main(argv=None):
     pair = zip((generator, discriminator), shapes, strict=True)
     tables = "\n\n".join(str(nn.summary(net, shape, *label)) for net, shape in pair)
     betas = (0.0, 0.9) if wasserstein else (0.5, 0.999)
-    g_optimizer = optim.Adam(generator.parameters(), lr=args.lr, betas=betas)
+    g_optimizer = optim.Adam(generator.parameters(), lr=args.generator_lr, betas=betas)
     d_optimizer = optim.Adam(discriminator.parameters(), lr=args.lr, betas=betas)
     loader = data.DataLoader(train, args.batch_size, shuffle=True, drop_last=True)
+    schedules = [decay(optimizer, args.epochs * len(loader), args.decay) for optimizer in (g_optimizer, d_optimizer)]
     means = {name: metrics.Mean() for name in COLUMNS}
     rng = np.random.default_rng(args.seed)
     fixed, row_class = rng.standard_normal((100, LATENT)), np.repeat(np.arange(10) % classes, 10)
@@ -193,6 +202,7 @@ def main(argv=None):
 
     parts = {"generator": generator, "discriminator": discriminator, "loader": loader, "means": means}
     parts |= {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
+    parts |= {"g_schedule": schedules[0], "d_schedule": schedules[1]}
     with Run(args, config, parts) as run:
         if left_out(train, test):
             run.skipped(left_out(train, test))
@@ -207,6 +217,8 @@ def main(argv=None):
                     discriminator.requires_grad_(False)
                     seen |= generator_step(discriminator, g_optimizer, fake, label, wasserstein)
                     discriminator.requires_grad_(True)
+                for schedule in schedules:
+                    schedule.step()
                 for name, value in seen.items():
                     means[name].update(value)
                 run.show(**seen)

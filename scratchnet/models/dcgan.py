@@ -14,25 +14,28 @@ class Generator(nn.Module):
 
     A projection to the smallest size, then transposed 4 x 4 convolutions of stride 2, each of which doubles height and
     width and halves the channels; batch norm and ReLU between, tanh at the end. At 64 x 64: 512 x 4 x 4, 256 x 8 x 8,
-    128 x 16 x 16, 64 x 32 x 32, and 3,574,656 parameters for one channel. At 28 x 28: 128 x 7 x 7, 64 x 14 x 14.
+    128 x 16 x 16, 64 x 32 x 32, and 3,574,656 parameters for one channel. At 28 x 28: 256 x 4 x 4, 128 x 7 x 7,
+    64 x 14 x 14; to a size that is odd leads a 3 x 3 kernel.
 
     Args:
         latent: size of a code, drawn from N(0, I).
         channels: channels of the images.
         features: channels before the last layer.
-        image_size: height and width; halving it must lead to a size from 4 to 7.
+        image_size: height and width, at least 5.
     """
 
     def __init__(self, latent: int = 100, channels: int = 1, features: int = 64, image_size: int = 64):
         super().__init__()
         self.latent = latent
-        smallest, doublings = scales("Generator", image_size)
-        width = features * 2 ** (doublings - 1)
-        layers = [nn.ConvTranspose2d(latent, width, smallest, 1, 0, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        while width > features:
+        sizes = scales("Generator", image_size)
+        width = features * 2 ** (len(sizes) - 2)
+        layers = [nn.ConvTranspose2d(latent, width, sizes[-1], 1, 0, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        for size in sizes[-2:0:-1]:
             width //= 2
-            layers += [nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        self.main = nn.Sequential(*layers, nn.ConvTranspose2d(features, channels, 4, 2, 1, bias=False), nn.Tanh())
+            layers += [nn.ConvTranspose2d(2 * width, width, kernel(size), 2, 1, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        last = nn.ConvTranspose2d(features, channels, kernel(image_size), 2, 1, bias=False)
+        self.main = nn.Sequential(*layers, last, nn.Tanh())
         self.apply(weights_init)
 
     def forward(self, z):
@@ -48,35 +51,43 @@ class Discriminator(nn.Module):
     Args:
         channels: channels of the images.
         features: channels after the first layer.
-        image_size: height and width; halving it must lead to a size from 4 to 7.
+        image_size: height and width, at least 5.
     """
 
     def __init__(self, channels: int = 1, features: int = 64, image_size: int = 64):
         super().__init__()
-        smallest, halvings = scales("Discriminator", image_size)
-        layers = [nn.Conv2d(channels, features, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+        sizes = scales("Discriminator", image_size)
+        layers = [nn.Conv2d(channels, features, kernel(image_size), 2, 1, bias=False), nn.LeakyReLU(0.2)]
         width = features
-        for _ in range(halvings - 1):
-            layers += [nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * width), nn.LeakyReLU(0.2)]
+        for size in sizes[1:-1]:
+            layers += [nn.Conv2d(width, 2 * width, kernel(size), 2, 1, bias=False)]
+            layers += [nn.BatchNorm2d(2 * width), nn.LeakyReLU(0.2)]
             width *= 2
-        self.main = nn.Sequential(*layers, nn.Conv2d(width, 1, smallest, 1, 0, bias=False))
+        self.main = nn.Sequential(*layers, nn.Conv2d(width, 1, sizes[-1], 1, 0, bias=False))
         self.apply(weights_init)
 
     def forward(self, images):
         return self.main(images).flatten()
 
 
-def scales(owner: str, image_size: int) -> tuple[int, int]:
-    """The smallest size, 4 to 7, and how often it doubles to ``image_size``; raises ValueError if it never does."""
+def scales(owner: str, image_size: int) -> list[int]:
+    """The sizes of the feature maps, from ``image_size`` to 3 or 4, each half of the last or, where that is odd, more.
+
+    Raises:
+        ValueError: the image size is below 5.
+    """
     checks.size(owner, image_size=image_size)
-    smallest, doublings = image_size, 0
-    while smallest > 7 and smallest % 2 == 0:
-        smallest, doublings = smallest // 2, doublings + 1
-    if not (4 <= smallest <= 7 and doublings):
-        raise ValueError(
-            f"{owner}: image_size must be 4, 5, 6 or 7 times a power of 2, such as 28, 32 or 64, got {image_size}"
-        )
-    return smallest, doublings
+    if image_size < 5:
+        raise ValueError(f"{owner}: image_size must be at least 5, got {image_size}")
+    sizes = [image_size]
+    while sizes[-1] > 4:
+        sizes.append((sizes[-1] + 1) // 2)
+    return sizes
+
+
+def kernel(size: int) -> int:
+    """The kernel that, with stride 2 and padding 1, leads from ``size`` to the next smaller one, and back."""
+    return 3 if size % 2 else 4
 
 
 def weights_init(module) -> None:

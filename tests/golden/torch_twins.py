@@ -94,17 +94,19 @@ class WideDiscriminator(nn.Sequential):
         )
 
 
+# Of 64 x 64 and 28 x 28 pixels: channels over features, and the size of the kernel, of each halving.
+HALVINGS = {64: [(1, 4), (2, 4), (4, 4), (8, 4)], 28: [(1, 4), (2, 4), (4, 3)]}
+
+
 class Generator(nn.Module):
     def __init__(self, features=64, image_size=64, latent=100):
         super().__init__()
-        sizes = {64: (4, [8, 4, 2, 1]), 28: (7, [2, 1])}
-        start, multiples = sizes[image_size]
-        widths = [latent, *(features * m for m in multiples)]
-        layers = []
-        for i in range(len(multiples)):
-            geometry = (start, 1, 0) if i == 0 else (4, 2, 1)
-            layers.append(nn.ConvTranspose2d(widths[i], widths[i + 1], *geometry, bias=False))
-            layers.append(nn.BatchNorm2d(widths[i + 1]))
+        halvings = HALVINGS[image_size]
+        widest = features * halvings[-1][0]
+        layers = [nn.ConvTranspose2d(latent, widest, 4, 1, 0, bias=False), nn.BatchNorm2d(widest), nn.ReLU(True)]
+        for (multiple, kernel), (less, _) in zip(halvings[:0:-1], halvings[-2::-1], strict=True):
+            layers.append(nn.ConvTranspose2d(features * multiple, features * less, kernel, 2, 1, bias=False))
+            layers.append(nn.BatchNorm2d(features * less))
             layers.append(nn.ReLU(True))
         layers.append(nn.ConvTranspose2d(features, 1, 4, 2, 1, bias=False))
         layers.append(nn.Tanh())
@@ -117,13 +119,13 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     def __init__(self, channels=1, features=64, image_size=64):
         super().__init__()
-        end, multiples = {64: (4, [1, 2, 4, 8]), 28: (7, [1, 2])}[image_size]
         layers = [nn.Conv2d(channels, features, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
-        for m in multiples[1:]:
-            layers.append(nn.Conv2d(features * m // 2, features * m, 4, 2, 1, bias=False))
-            layers.append(nn.BatchNorm2d(features * m))
+        for multiple, kernel in HALVINGS[image_size][1:]:
+            width = features * multiple
+            layers.append(nn.Conv2d(width // 2, width, kernel, 2, 1, bias=False))
+            layers.append(nn.BatchNorm2d(width))
             layers.append(nn.LeakyReLU(0.2))
-        layers.append(nn.Conv2d(features * multiples[-1], 1, end, 1, 0, bias=False))
+        layers.append(nn.Conv2d(width, 1, 4, 1, 0, bias=False))
         self.main = nn.Sequential(*layers)
 
     def forward(self, x):
@@ -138,7 +140,9 @@ class Critic(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(features, 2 * features, 4, 2, 1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * features, 1, 7),
+            nn.Conv2d(2 * features, 4 * features, 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(4 * features, 1, 4),
         )
 
     def forward(self, x):
