@@ -60,10 +60,10 @@ def choose(dataset, classes: int, per_class: int, rng):
     return dataset[chosen.ravel()]
 
 
-def train_generator(images, labels, classes: int, epochs: int, beta: float) -> ConditionalVAE:
-    model = ConditionalVAE(classes, image_shape=images.shape[1:])
+def train_generator(images, labels, classes: int, epochs: int, beta: float, device: str = "cpu") -> ConditionalVAE:
+    model = ConditionalVAE(classes, image_shape=images.shape[1:]).to(device)
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
-    loader = data.DataLoader(data.TensorDataset(images, labels), 50, shuffle=True)
+    loader = data.DataLoader(data.TensorDataset(images, labels), 50, shuffle=True, device=device)
     for _ in range(epochs):
         for batch, label in loader:
             logits, mu, log_var = model(batch, label)
@@ -74,11 +74,11 @@ def train_generator(images, labels, classes: int, epochs: int, beta: float) -> C
     return model
 
 
-def train_classifier(images, labels, classes: int, steps: int) -> CNN:
-    model = CNN(images.shape[1], images.shape[2], classes)
+def train_classifier(images, labels, classes: int, steps: int, device: str = "cpu") -> CNN:
+    model = CNN(images.shape[1], images.shape[2], classes).to(device)
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
     scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
-    loader = data.DataLoader(data.TensorDataset(images, labels), 32, shuffle=True)
+    loader = data.DataLoader(data.TensorDataset(images, labels), 32, shuffle=True, device=device)
     done = 0
     while done < steps:
         for batch, label in loader:
@@ -96,8 +96,9 @@ def train_classifier(images, labels, classes: int, steps: int) -> CNN:
 def accuracy(model, dataset) -> float:
     """The share of a data set that a classifier gets right."""
     model.eval()
+    loader = data.DataLoader(dataset, 250, device=next(model.parameters()).device)
     with sn.no_grad():
-        logits = [model(images).data for images, _ in data.DataLoader(dataset, 250)]
+        logits = [model(images).cpu().data for images, _ in loader]
     return metrics.accuracy(np.concatenate(logits), dataset[np.arange(len(dataset))][1])
 
 
@@ -124,14 +125,14 @@ def pair(args, seed: int, train, test, classes: int):
     rng = np.random.default_rng(seed)
     sn.manual_seed(seed)
     images, labels = choose(train, classes, args.per_class, rng)
-    generator = train_generator(images, labels, classes, args.epochs, args.beta)
+    generator = train_generator(images, labels, classes, args.epochs, args.beta, args.device)
     asked = np.repeat(np.arange(classes), args.generated)
     drawn = train_vae.draw(generator, rng.standard_normal((len(asked), generator.latent)), asked)
     found = []
     for extra, extra_labels in ((drawn[:0], asked[:0]), (drawn, asked)):
         sn.manual_seed(seed)  # the same initial weights
         both = np.concatenate([images, extra]), np.concatenate([labels, extra_labels])
-        found.append(accuracy(train_classifier(*both, classes, args.steps), test))
+        found.append(accuracy(train_classifier(*both, classes, args.steps, args.device), test))
     return *found, images, drawn
 
 

@@ -27,7 +27,7 @@ import grids
 import scratchnet as sn
 import train_gan
 from images import add_data_arguments, load_images
-from run import REFUSED, amount, fail, seed_number
+from run import REFUSED, add_device_argument, amount, fail, seed_number
 from scratchnet import metrics, optim
 from scratchnet.data.transforms import Resize
 from scratchnet.nn import functional as F
@@ -88,21 +88,23 @@ class GANDrawer:
         return (self.generator(z) + 1) / 2
 
 
-def load_drawer(path: Path):
-    networks, config = load_networks(path)
+def load_drawer(path: Path, device: str = "cpu"):
+    networks, config = load_networks(path, device)
     if config["model"] in ("conditional", "gaussian", "wgan-gp"):
         raise ValueError(f"{path}: completion is not written for the {config['model']} model")
     return (VAEDrawer if config["trainer"] == "vae" else GANDrawer)(**networks)
 
 
-def search(drawer, images: np.ndarray, known: np.ndarray, starts: int, steps: int, lr: float, rng) -> np.ndarray:
+def search(drawer, images, known, starts: int, steps: int, lr: float, rng, device: str = "cpu") -> np.ndarray:
     """The images of the codes with the least energy that Adam finds from ``starts`` random codes each.
 
-    ``images`` are (N, C, H, W); ``known`` is (H, W), 1 where their pixels may be seen, 0 where not.
+    ``images`` are (N, C, H, W); ``known`` is (H, W), 1 where their pixels may be seen, 0 where not. The search runs on
+    ``device``, where the drawer is.
     """
     n = len(images)
-    target, mask = sn.Tensor(np.tile(images * known, (starts, 1, 1, 1))), sn.Tensor(known)
-    z = sn.Tensor(rng.standard_normal((starts * n, drawer.latent), np.float32), requires_grad=True)
+    target, mask = (sn.tensor(a, device=device) for a in (np.tile(images * known, (starts, 1, 1, 1)), known))
+    codes = rng.standard_normal((starts * n, drawer.latent), np.float32)
+    z = sn.tensor(codes, device=device, requires_grad=True)
     optimizer = optim.Adam([z], lr=lr)
     for _ in range(steps):
         energy = drawer.energy(z, target, mask)  # of every code on its own: their sum sends each its own gradient
@@ -110,8 +112,9 @@ def search(drawer, images: np.ndarray, known: np.ndarray, starts: int, steps: in
         energy.sum().backward()
         optimizer.step()
     with sn.no_grad():
-        best = drawer.energy(z, target, mask).data.reshape(starts, n).argmin(0)
-        return drawer.draw(sn.Tensor(z.data.reshape(starts, n, -1)[best, np.arange(n)])).data
+        best = drawer.energy(z, target, mask).cpu().data.reshape(starts, n).argmin(0)
+        found = z.cpu().data.reshape(starts, n, -1)[best, np.arange(n)]
+        return drawer.draw(sn.tensor(found, device=device)).cpu().data
 
 
 def parse_arguments(argv=None):
@@ -125,6 +128,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--lr", type=amount, default=0.1, help="Adam's learning rate")
     parser.add_argument("--seed", type=seed_number, default=0)
     parser.add_argument("--out", type=Path, help="result folder")
+    add_device_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-complete-{args.seed}"
@@ -137,9 +141,9 @@ def main(argv=None):
     args = parse_arguments(argv)
     rng = np.random.default_rng(args.seed)
     try:
-        drawer = load_drawer(args.checkpoint or vae_folder(args))
+        drawer = load_drawer(args.checkpoint or vae_folder(args), args.device)
         with sn.no_grad():
-            shape = drawer.draw(sn.zeros(1, drawer.latent)).shape[1:]
+            shape = drawer.draw(sn.zeros(1, drawer.latent, device=args.device)).shape[1:]
         train_data, test_data = load_images(args, Resize(shape[1:]))
     except (OSError, ValueError) as error:
         fail(error, REFUSED)
@@ -147,7 +151,8 @@ def main(argv=None):
     mean = train_data[np.arange(len(train_data))][0].mean(0)
     hole = HOLES[args.hole](shape[1], rng)
 
-    drawn = search(drawer, images, 1 - hole.astype(np.float32), args.starts, args.steps, args.lr, rng)
+    known = 1 - hole.astype(np.float32)
+    drawn = search(drawer, images, known, args.starts, args.steps, args.lr, rng, args.device)
     mean_fill, completed = np.where(hole, mean, images), np.where(hole, drawn, images)
     before, after = (
         metrics.psnr(filled[:, :, hole], images[:, :, hole], data_range=1) for filled in (mean_fill, completed)

@@ -31,7 +31,7 @@ import scratchnet as sn
 from augment import train_classifier
 from generate import load_model, spherical
 from images import add_data_arguments, load_images
-from run import REFUSED, fail, seed_number
+from run import REFUSED, add_device_argument, fail, seed_number
 from scratchnet import metrics
 from trained import load_networks, vae_folder
 
@@ -91,18 +91,22 @@ def spearman(values: np.ndarray) -> np.ndarray:
 
 def encode(model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The posterior means (N, latent) of images."""
-    parts = [slice(i, i + 1000) for i in range(0, len(images), 1000)]
+    device, means = next(model.parameters()).device, []
     with sn.no_grad():
-        means = [model.encode(sn.Tensor(images[part]), sn.tensor(labels[part]))[0].data for part in parts]
+        for part in (slice(i, i + 1000) for i in range(0, len(images), 1000)):
+            batch = (sn.tensor(array[part], device=device) for array in (images, labels))
+            means.append(model.encode(*batch)[0].cpu().data)
     return np.concatenate(means).astype(np.float64)
 
 
 def judged(judge, images: np.ndarray) -> np.ndarray:
     """The classes (N,) that a classifier takes images for."""
     judge.eval()
+    device = next(judge.parameters()).device
     with sn.no_grad():
-        parts = [judge(sn.Tensor(images[i : i + 250])).data for i in range(0, len(images), 250)]
-    return np.concatenate(parts).argmax(1)
+        batches = (sn.tensor(images[i : i + 250], device=device) for i in range(0, len(images), 250))
+        logits = [judge(batch).cpu().data for batch in batches]
+    return np.concatenate(logits).argmax(1)
 
 
 def parse_arguments(argv=None):
@@ -114,6 +118,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--judge-steps", type=int, default=1000, help="of the CNN, in batches of 32")
     parser.add_argument("--seed", type=seed_number, default=0)
     parser.add_argument("--out", type=Path, help="result folder")
+    add_device_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-control-{args.seed}"
@@ -126,7 +131,7 @@ def main(argv=None):
     args = parse_arguments(argv)
     try:
         source = args.checkpoint or vae_folder(args, "--model", "conditional", "--beta", str(BETA))
-        draw_all, latent, config = load_model(source)
+        draw_all, latent, config = load_model(source, args.device)
         if config["model"] != "conditional":
             raise ValueError(f"{source} is of a model that is not told the class")
         train, test = load_images(args)
@@ -135,7 +140,8 @@ def main(argv=None):
     classes = len(train.classes)
     images, labels = train[np.arange(len(train))]
     sn.manual_seed(args.seed)
-    judge = train_classifier(images, labels, classes, 30 if args.smoke else args.judge_steps)
+    judge_steps = 30 if args.smoke else args.judge_steps
+    judge = train_classifier(images, labels, classes, judge_steps, args.device)
     test_images, test_labels = test[np.arange(len(test))]
     result = {"judge": np.mean(judged(judge, test_images) == test_labels)}
 
@@ -159,7 +165,7 @@ def main(argv=None):
 
     if config["trainer"] == "vae":
         known_images, known_labels = images, labels
-        known_codes = encode(load_networks(source)[0]["model"], images, labels)
+        known_codes = encode(load_networks(source, args.device)[0]["model"], images, labels)
     else:
         known_codes = rng.standard_normal((FITTED, latent))
         known_labels = np.arange(FITTED) % classes

@@ -11,6 +11,7 @@ def vae_folder(args, *options: str) -> Path:
     """The folder args.out/vae of a VAE trained on the data of ``args``, now or when this was last called."""
     folder = args.out / "vae"
     options = [*options, "--data", args.data, "--seed", str(args.seed), "--out", str(folder)]
+    options += ["--device", args.device]
     options += ["--data-root", str(args.data_root)] if args.data_root else []
     options += ["--smoke", "--epochs", "4"] if args.smoke else []
     options += ["--quiet"] if args.quiet else []
@@ -19,7 +20,7 @@ def vae_folder(args, *options: str) -> Path:
     return folder
 
 
-def load_networks(path: Path) -> tuple[dict, dict]:
+def load_networks(path: Path, device: str = "cpu") -> tuple[dict, dict]:
     """The networks of train_vae.py (model) or train_gan.py (generator, discriminator) by name, and the config.
 
     In evaluation mode and with fixed weights; of a folder, its best or last checkpoint.
@@ -40,5 +41,5 @@ def load_networks(path: Path) -> tuple[dict, dict]:
         raise ValueError(f"{path} is a checkpoint neither of train_vae.py nor of train_gan.py")
     load_checkpoint(path, **networks)
     for network in networks.values():
-        network.eval().requires_grad_(False)
+        network.eval().requires_grad_(False).to(device)
     return networks, config

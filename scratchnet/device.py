@@ -75,6 +75,12 @@ def module_of(where) -> object:
     return cupy
 
 
+def usable(where) -> device:
+    """The device, after a look whether it can be used here; raises as ``module_of``."""
+    module_of(where)
+    return device(where)
+
+
 def array_module(array):
     """``numpy`` for a NumPy array, ``cupy`` for a CuPy array."""
     if isinstance(array, np.ndarray):

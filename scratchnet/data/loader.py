@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from scratchnet.data.streams import sample_streams
+from scratchnet.device import usable
 from scratchnet.random import chosen, default_generator
 from scratchnet.tensor import Tensor
 
@@ -27,6 +28,7 @@ class DataLoader:
         collate_fn: if given, samples are fetched one by one and `collate_fn(list of samples)` is the batch. Its
             arrays, alone or in a tuple, become Tensors, and anything else is passed on as it is.
         prefetch: how many batches a background thread prepares ahead; 0 means no thread.
+        device: where the batches' tensors go, "cpu" or "cuda"; without one they stay where they are.
         transform: applied to the first member of each batch (with `collate_fn`, of each sample), the images.
 
     A random transform, here or in the dataset, draws from streams keyed by the epoch and the sample's index. What it
@@ -46,6 +48,7 @@ class DataLoader:
         generator: np.random.Generator | None = None,
         collate_fn: Callable | None = None,
         prefetch: int = 0,
+        device: str | None = None,
         transform: Callable | None = None,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("prefetch", prefetch, 0)):
@@ -64,6 +67,7 @@ class DataLoader:
         own = np.random.default_rng(default_generator().integers(2**63)) if generator is None else chosen(generator)
         self.generator = own
         self.collate_fn, self.prefetch, self.transform = collate_fn, prefetch, transform
+        self.device = None if device is None else usable(device)
         self.epoch = 0  # epochs that have ended
         self._seed = None  # of the epoch in progress
         self._batch = 0  # batches of it that were handed out
@@ -90,7 +94,7 @@ class DataLoader:
         for done, batch in enumerate(batches, start + 1):
             if seed == self._seed:
                 self._batch = done
-            yield batch
+            yield self._moved(batch)
         if seed == self._seed:
             self.epoch, self._seed, self._batch = self.epoch + 1, None, 0
 
@@ -117,6 +121,13 @@ class DataLoader:
         else:
             batch = self.collate_fn([self._sample(int(i), seed) for i in indices])
         return tuple(map(_to_tensor, batch)) if isinstance(batch, tuple | list) else _to_tensor(batch)
+
+    def _moved(self, batch):
+        if self.device is None:
+            return batch
+        if isinstance(batch, tuple):
+            return tuple(map(self._moved, batch))
+        return batch.to(self.device) if isinstance(batch, Tensor) else batch
 
     def _sample(self, index, seed: int) -> tuple:
         with sample_streams(seed, index):

@@ -215,3 +215,10 @@ def test_states_of_another_loader_are_refused(other, message):
 def test_options_that_are_refused(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))}: expected an integer of at least"):
         DataLoader(TensorDataset(Y), **option)
+
+
+def test_batches_stay_where_they_are_or_go_to_a_device():
+    batches = {device: next(iter(DataLoader(TensorDataset(X, Y), 3, device=device))) for device in (None, "cpu")}
+    assert all(tensor.device == "cpu" for batch in batches.values() for tensor in batch)
+    with pytest.raises(ValueError, match="'cpu' or 'cuda'"):
+        DataLoader(TensorDataset(X, Y), device="tpu")

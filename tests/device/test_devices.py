@@ -292,3 +292,14 @@ def test_averages_follow_before_they_are_used(cuda):
     with average.average_parameters():
         assert {p.device for p in model.parameters()} == {"cuda"}
     assert {type(array) for array in average.averages} == {cuda.ndarray}
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_loader_puts_batches_where_it_is_told(cuda, prefetch):
+    images, labels = np.arange(10.0).reshape(5, 2), np.arange(5)
+    options = {"prefetch": prefetch, "device": "cuda"}
+    batches = list(sn.data.DataLoader(sn.data.TensorDataset(images, labels), 2, **options))
+    assert {tensor.device for batch in batches for tensor in batch} == {"cuda"}
+    np.testing.assert_array_equal(np.concatenate([batch[0].cpu().numpy() for batch in batches]), images)
+    names = sn.data.DataLoader(["a", "b"], 2, collate_fn=tuple, device="cuda")
+    assert list(names) == [(("a",), ("b",))]

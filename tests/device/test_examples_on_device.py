@@ -4,6 +4,10 @@ import re
 
 import pytest
 
+import augment
+import complete
+import control
+import denoise
 import generate
 import predict
 import train_cnn
@@ -42,6 +46,55 @@ def test_an_autoencoder_trains_there_and_draws_anywhere(cuda, tmp_path):
         assert generate.main([str(tmp_path), "--device", device, "--out", str(out), "--neighbours", "0"]) == 0
         pictures.append((out / "manifold.png").read_bytes())
     assert pictures[0] == pictures[1]
+
+
+SMOKE = ["--smoke", "--quiet", "--out"]
+
+
+@pytest.fixture
+def few_drawings(monkeypatch):
+    """Less than a smoke run's: the reference computes here."""
+    monkeypatch.setattr("images.SMOKE", {"train": 128, "test": 64})
+
+
+def on_both(cuda, work):
+    """work(device) on each, of which only the second may have anything to do with the GPU, and must."""
+    cuda.transfers.clear()
+    on_cpu = work("cpu")
+    assert not cuda.transfers
+    on_gpu = work("cuda")
+    assert cuda.transfers["to host"]
+    return on_cpu, on_gpu
+
+
+def test_noise_is_taken_out_there(cuda, few_drawings, tmp_path):
+    options = ["--epochs", "1", "--sigma", "2"]
+    on_cpu, on_gpu = on_both(cuda, lambda d: denoise.main([*SMOKE, str(tmp_path / d), *options, "--device", d]))
+    assert on_gpu == pytest.approx(on_cpu, rel=1e-4)
+
+
+def test_holes_are_filled_there(cuda, few_drawings, tmp_path):
+    train_vae.main([*SMOKE, str(tmp_path / "vae"), "--epochs", "4", "--batch-size", "16"])
+    options = ["--checkpoint", str(tmp_path / "vae"), "--count", "5", "--starts", "2", "--steps", "15"]
+    on_cpu, on_gpu = on_both(cuda, lambda d: complete.main([*SMOKE, str(tmp_path / d), *options, "--device", d]))
+    assert on_gpu == pytest.approx(on_cpu, rel=1e-4)
+
+
+def test_drawings_are_controlled_there(cuda, few_drawings, tmp_path, monkeypatch):
+    monkeypatch.setattr(control, "SMOKE_WANTED", {})
+    monkeypatch.setattr(control, "train_classifier", lambda *a: augment.train_classifier(*a[:3], 3, *a[4:]))
+    train_vae.main([*SMOKE, str(tmp_path / "vae"), "--model", "conditional", "--epochs", "1"])
+    options = ["--checkpoint", str(tmp_path / "vae"), "--count", "3", "--rows", "2"]
+    on_cpu, on_gpu = on_both(cuda, lambda d: control.main([*SMOKE, str(tmp_path / d), *options, "--device", d]))
+    assert on_gpu == pytest.approx(on_cpu, rel=1e-3, abs=1e-6)
+
+
+def test_classifiers_are_compared_there(cuda):
+    digits = [Digits(size=n, train=n == 64) for n in (64, 20)]
+    options = ["--per-class", "2", "--generated", "2", "--epochs", "1", "--steps", "2", "--device"]
+    on_cpu, on_gpu = on_both(cuda, lambda d: augment.pair(augment.parse_arguments([*options, d]), 0, *digits, 10))
+    assert on_cpu[:2] == on_gpu[:2]
+    assert abs(on_cpu[3] - on_gpu[3]).max() < 1e-4
 
 
 @pytest.mark.parametrize("device, words", [("cuda", "needs CuPy|needs an NVIDIA GPU"), ("tpu", "'cpu' or 'cuda'")])

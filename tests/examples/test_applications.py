@@ -131,7 +131,7 @@ def test_holes():
 
 @pytest.mark.parametrize("model", ["conditional", "gaussian", "wgan-gp"])
 def test_completion_refuses_models_it_does_not_know(model, monkeypatch, tmp_path):
-    monkeypatch.setattr(complete, "load_networks", lambda path: ({}, {"trainer": "vae", "model": model}))
+    monkeypatch.setattr(complete, "load_networks", lambda path, device: ({}, {"trainer": "vae", "model": model}))
     with pytest.raises(ValueError, match=f"not written for the {model} model"):
         complete.load_drawer(tmp_path)
 
