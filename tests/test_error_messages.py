@@ -317,6 +317,8 @@ OPTIMISERS = [
     ),
     (lambda: LR.StepLR("a", 3), TypeError, "StepLR: expected an Optimizer, got str"),
     (lambda: LR.StepLR(sgd(), 0), ValueError, "StepLR: step_size must be an integer above 0, got 0"),
+    (lambda: LR.StepLR(sgd(), 3, float("nan")), ValueError, "StepLR: gamma must lie in [0, inf), got nan"),
+    (lambda: LR.MultiStepLR(sgd(), [3], -1), ValueError, "MultiStepLR: gamma must lie in [0, inf), got -1"),
     (
         lambda: LR.CosineAnnealingLR(sgd(), T_max=0),
         ValueError,

@@ -41,6 +41,7 @@ class LeakyReLU(_Inplace):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
         super().__init__(inplace)
+        checks.number("LeakyReLU", negative_slope=negative_slope)
         self.negative_slope = negative_slope
 
     def forward(self, input):
@@ -55,6 +56,7 @@ class ELU(_Inplace):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
         super().__init__(inplace)
+        checks.number("ELU", alpha=alpha)
         self.alpha = alpha
 
     def forward(self, input):
@@ -69,7 +71,7 @@ class Hardtanh(_Inplace):
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
         super().__init__(inplace)
-        if min_val >= max_val:
+        if not min_val < max_val:
             raise ValueError(f"Hardtanh: min_val must be below max_val, got {min_val} and {max_val}")
         self.min_val, self.max_val = min_val, max_val
 
@@ -102,6 +104,7 @@ class Softplus(Module):
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0):
         super().__init__()
+        checks.number("Softplus", beta=beta, threshold=threshold)
         self.beta, self.threshold = beta, threshold
 
     def forward(self, input):

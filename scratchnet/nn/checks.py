@@ -1,5 +1,7 @@
 """The checks that layers and functions share. Each message says who complains, what was wanted and what was given."""
 
+import math
+import numbers
 import operator
 
 from kernels import geometry
@@ -61,6 +63,16 @@ def size(owner: str, minimum: int = 1, **values) -> None:
 def pair(owner: str, name: str, value, minimum: int = 1) -> tuple[int, int]:
     """An int or a pair as a pair of ints of at least ``minimum``; raises TypeError or ValueError."""
     return geometry.pair(f"{owner}: {name}", value, minimum)
+
+
+def number(owner: str, minimum: float = -math.inf, **values) -> None:
+    """Every value must be a finite number of at least ``minimum``; raises TypeError or ValueError."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
+        if not (math.isfinite(value) and value >= minimum):
+            least = f" of at least {minimum:g}" if math.isfinite(minimum) else ""
+            raise ValueError(f"{owner}: {name} must be a finite number{least}, got {value}")
 
 
 def probability(owner: str, **values) -> None:

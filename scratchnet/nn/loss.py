@@ -110,6 +110,7 @@ class SmoothL1Loss(_Loss):
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0):
         super().__init__(reduction)
+        checks.number("SmoothL1Loss", 0, beta=beta)
         self.beta = beta
 
     def forward(self, input, target):
@@ -121,6 +122,7 @@ class GaussianNLLLoss(_Loss):
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"):
         super().__init__(reduction)
+        checks.number("GaussianNLLLoss", 0, eps=eps)
         self.full, self.eps = full, eps
 
     def forward(self, input, target, var):

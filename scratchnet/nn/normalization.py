@@ -24,6 +24,9 @@ class _ChannelNorm(Module):
     def __init__(self, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias):
         super().__init__()
         checks.size(type(self).__name__, num_features=num_features)
+        checks.number(type(self).__name__, 0, eps=eps)
+        if momentum is not None:
+            checks.probability(type(self).__name__, momentum=momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
 
@@ -156,6 +159,7 @@ class LayerNorm(Module):
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         for n in shape:
             checks.size("LayerNorm", normalized_shape=n)
+        checks.number("LayerNorm", 0, eps=eps)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         device = device or "cpu"
         self.weight = Parameter(empty(shape, dtype=dtype, device=device)) if elementwise_affine else None
@@ -191,6 +195,7 @@ class GroupNorm(Module):
     ):
         super().__init__()
         checks.size("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        checks.number("GroupNorm", 0, eps=eps)
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups must divide num_channels {num_channels}, got {num_groups}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine

@@ -18,6 +18,7 @@ def labels(*values):
     return sn.tensor(values, dtype=np.int64)
 
 
+NAN = float("nan")
 IN_CALL = [
     (
         lambda: nn.Conv2d(3, 8, 3)(x(8, 1, 28, 28)),
@@ -207,6 +208,16 @@ IN_CONSTRUCTION = [
     ),
     (lambda: nn.CrossEntropyLoss(label_smoothing=2), ValueError, "CrossEntropyLoss: label_smoothing must lie between"),
     (lambda: nn.CrossEntropyLoss([1.0, 2.0]), TypeError, "'weight' must be a Tensor or None, got list"),
+    (lambda: nn.BatchNorm2d(3, eps=-1), ValueError, "BatchNorm2d: eps must be a finite number of at least 0, got -1"),
+    (lambda: nn.BatchNorm2d(3, momentum=2), ValueError, "BatchNorm2d: momentum must lie between 0 and 1, got 2"),
+    (lambda: nn.LayerNorm(3, eps=NAN), ValueError, "LayerNorm: eps must be a finite number of at least 0, got nan"),
+    (lambda: nn.GroupNorm(1, 3, eps="a"), TypeError, "GroupNorm: eps must be a number, got 'a'"),
+    (lambda: nn.LeakyReLU(NAN), ValueError, "LeakyReLU: negative_slope must be a finite number, got nan"),
+    (lambda: nn.ELU(NAN), ValueError, "ELU: alpha must be a finite number, got nan"),
+    (lambda: nn.Hardtanh(NAN, 1), ValueError, "Hardtanh: min_val must be below max_val, got nan and 1"),
+    (lambda: nn.Softplus(beta=NAN), ValueError, "Softplus: beta must be a finite number, got nan"),
+    (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "SmoothL1Loss: beta must be a finite number of at least 0, got -1"),
+    (lambda: nn.GaussianNLLLoss(eps=NAN), ValueError, "GaussianNLLLoss: eps must be a finite number of at least 0"),
 ]
 
 IN_FUNCTIONS = [
