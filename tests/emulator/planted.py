@@ -1,12 +1,17 @@
 """Plants one fault at a time in the CUDA sources, and says whether the emulated tests find it.
 
-    python -m tests.emulator.planted               # all faults, half an hour on one core; writes FAULTS.md
-    python -m tests.emulator.planted conv_tf32.cu  # those of some files; prints only
+    python -m tests.emulator.planted                    # all faults, an hour on one core; writes FAULTS.md
+    python -m tests.emulator.planted conv_tf32.cu       # those of some files; prints only
+    python -m tests.emulator.planted --kept kept.jsonl  # what the file has an outcome of, from a run that was stopped or
+                                                        # of some files, is not planted again, unless sources changed
 
 A fault is found when the tests of its file fail. In the sources of convolution each rule is planted once in each file
 it fits, at the first place; barriers and bounds everywhere. memory_faults.py lists those of the other sources.
 """
 
+import argparse
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -95,6 +100,13 @@ class Fault(NamedTuple):
     text: str
 
     @property
+    def key(self):
+        """A hash of all sources that the tests of the file compile, the fault in one of them."""
+        others = () if self.file in memory_faults.FAULTS else set(sources()) - memory_faults.FAULTS.keys() - {self.file}
+        texts = [self.file, self.text, *((module.FOLDER / other).read_text() for other in sorted(others))]
+        return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+    @property
     def reason_to_survive(self):
         return HARMLESS.get((self.what, self.file)) or HARMLESS.get((self.what, "*"))
 
@@ -161,14 +173,27 @@ def find(fault):
     return found[1] if found else None
 
 
-def main(files):
+def outcome(fault, kept):
+    """What `find` says, or what the file `kept` says of the same fault in the same sources; then it is noted there."""
+    known = [json.loads(line) for line in kept.read_text().splitlines()] if kept and kept.exists() else []
+    for entry in known:
+        if entry["key"] == fault.key:
+            return entry["found"]
+    found = find(fault)
+    if kept:
+        with kept.open("a") as file:
+            file.write(json.dumps({"key": fault.key, "what": fault.what, "found": found}) + "\n")
+    return found
+
+
+def main(files, kept=None):
     every = not files
     files = files or sources()
     lines, planted, survived = [], 0, []
     for file in files:
         outcomes = []
         for fault in faults(file):
-            outcomes.append(find(fault))
+            outcomes.append(outcome(fault, kept))
             print(f"{fault.file}:{fault.line}: {fault.what}: {outcomes[-1] or 'SURVIVES'}", flush=True)
             if outcomes[-1] is None:
                 survived.append(fault)
@@ -195,4 +220,7 @@ def table(lines, planted, survived):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", metavar="FILE", help="of kernels/gpu/cuda/ (default: all, for FAULTS.md)")
+    parser.add_argument("--kept", type=Path, metavar="FILE", help="where outcomes are noted, and found")
+    main(**vars(parser.parse_args()))
