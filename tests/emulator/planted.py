@@ -2,8 +2,8 @@
 
     python -m tests.emulator.planted                    # all faults, an hour on one core; writes FAULTS.md
     python -m tests.emulator.planted conv_tf32.cu       # those of some files; prints only
-    python -m tests.emulator.planted --kept kept.jsonl  # what the file has an outcome of, from a run that was stopped or
-                                                        # of some files, is not planted again, unless sources changed
+    python -m tests.emulator.planted --kept kept.jsonl  # goes on: outcomes are noted there, and not sought again
+                                                        # unless sources changed
 
 A fault is found when the tests of its file fail. In the sources of convolution each rule is planted once in each file
 it fits, at the first place; barriers and bounds everywhere. memory_faults.py lists those of the other sources.

@@ -74,6 +74,23 @@ def test_every_kernel_against_the_reference(dtype):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=kernel.name)
 
 
+@pytest.mark.parametrize("kernel", cases.STEPS, ids=lambda kernel: kernel.name)
+def test_optimiser_steps_against_the_reference(kernel):
+    count, options, numbers = cases.STEPS[kernel]
+    rng = np.random.default_rng(0)
+    shapes = [(1 + i % 7, 1025) if i % 9 else (4, 3, 5, 5) for i in range(70)]  # more than a launch takes
+    values = [[np.abs(rng.standard_normal(shape, np.float32)) for shape in shapes] for _ in range(count)]
+    turned = [[value.T.copy().T if i % 3 else value for i, value in enumerate(column)] for column in values]
+    numbers = {name: [given[i % len(given)] for i in range(70)] for name, given in numbers.items()}
+    unused = [None] * (len(kernel.arrays) - count)
+    arrays = there(turned)
+    kernel(*arrays, *unused, **numbers, **options)
+    cases.reference(kernel, *values, *unused, **numbers, **options)
+    for column, wanted in zip(arrays, values, strict=True):
+        for a, b in zip(column, wanted, strict=True):
+            np.testing.assert_allclose(find_cupy().asnumpy(a), b, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", OPS)
 def test_every_op_and_its_derivatives_of_two_orders(name):
     for sample in OPS[name].samples(Draw(np.random.default_rng(0))):

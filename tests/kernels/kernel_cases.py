@@ -10,6 +10,19 @@ from hypothesis import strategies as st
 import kernels
 
 DTYPES = ("float32", "float64")
+STEPS = {  # optimiser steps: how many lists of arrays they get here, options, a number for each of four parameters
+    kernels.sgd_steps_: (
+        3,
+        dict(lr=0.1, momentum=0.9, dampening=0.25, weight_decay=0.1, nesterov=False),
+        {"firsts": [True, False, False, True]},
+    ),
+    kernels.adam_steps_: (
+        4,
+        dict(lr=0.1, beta1=0.9, beta2=0.99, eps=1e-3, weight_decay=0.1, decoupled=False),
+        {"steps": [1, 2, 3, 4]},
+    ),
+    kernels.rmsprop_steps_: (4, dict(lr=0.1, alpha=0.9, eps=1e-3, weight_decay=0.1, momentum=0.9, centered=False), {}),
+}
 LAYOUTS = ("contiguous", "channels_last", "strided", "reversed", "read_only")
 
 dtypes = st.sampled_from(DTYPES)

@@ -122,17 +122,10 @@ def test_steps_of_many_parameters_are_those_of_each_and_the_references(step, sha
         assert all(map(np.array_equal, together[place], values[place]))
 
 
-EVERY_KIND = {
-    kernels.sgd_steps_: (3, SGD | dict(momentum=0.9), {"firsts": [True, False, False, True]}),
-    kernels.adam_steps_: (4, ADAM, {"steps": [1, 2, 3, 4]}),
-    kernels.rmsprop_steps_: (4, RMSPROP | dict(momentum=0.9), {}),
-}
-
-
 @pytest.mark.parametrize("tasks", [1, 2, 3, 7])
-@pytest.mark.parametrize("kernel", EVERY_KIND, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", cases.STEPS, ids=lambda kernel: kernel.name)
 def test_steps_do_not_depend_on_how_work_is_cut(monkeypatch, kernel, tasks):
-    count, options, numbers = EVERY_KIND[kernel]
+    count, options, numbers = cases.STEPS[kernel]
     rng = np.random.default_rng(0)
     arrays = [[np.abs(rng.normal(size=size)).astype("float32") for size in (9000, 1, 70_000, 33)] for _ in range(count)]
     expected = [[a.copy() for a in column] for column in arrays]
