@@ -173,47 +173,49 @@ def find(fault):
     return found[1] if found else None
 
 
-def outcome(fault, kept):
-    """What `find` says, or what the file `kept` says of the same fault in the same sources; then it is noted there."""
-    known = [json.loads(line) for line in kept.read_text().splitlines()] if kept and kept.exists() else []
-    for entry in known:
-        if entry["key"] == fault.key:
-            return entry["found"]
-    found = find(fault)
-    if kept:
-        with kept.open("a") as file:
-            file.write(json.dumps({"key": fault.key, "what": fault.what, "found": found}) + "\n")
-    return found
+def notes(kept):
+    """{a fault's key: what found it, or None} of a file of notes."""
+    lines = kept.read_text().splitlines() if kept and kept.exists() else []
+    return {note["key"]: note["found"] for note in map(json.loads, lines)}
 
 
-def main(files, kept=None):
-    every = not files
-    files = files or sources()
-    lines, planted, survived = [], 0, []
-    for file in files:
-        outcomes = []
+def main(files, kept=None, table_only=False):
+    known, outcomes = notes(kept), {}
+    for file in files or sources():
         for fault in faults(file):
-            outcomes.append(outcome(fault, kept))
-            print(f"{fault.file}:{fault.line}: {fault.what}: {outcomes[-1] or 'SURVIVES'}", flush=True)
-            if outcomes[-1] is None:
-                survived.append(fault)
-        planted += len(outcomes)
-        lines.append(f"| `{file}` | {len(outcomes)} | {sum(o is not None for o in outcomes)} |")
-    found = planted - len(survived)
-    print(f"{found} of {planted} faults found")
-    if every:
-        TABLE.write_text(table(lines, planted, survived))
+            if fault.key not in known and not table_only:
+                known[fault.key] = find(fault)
+                if kept:
+                    with kept.open("a") as file_of_notes:
+                        note = {"key": fault.key, "what": fault.what, "found": known[fault.key]}
+                        file_of_notes.write(json.dumps(note) + "\n")
+            if fault.key in known:
+                outcomes[fault] = known[fault.key]
+                print(f"{fault.file}:{fault.line}: {fault.what}: {outcomes[fault] or 'SURVIVES'}", flush=True)
+    print(f"{sum(found is not None for found in outcomes.values())} of {len(outcomes)} faults found")
+    if not files:
+        TABLE.write_text(table(outcomes))
 
 
-def table(lines, planted, survived):
+def table(outcomes):
+    """Markdown of {fault: what found it, or None}; of every source, how many of its faults are among them."""
+    lines, missing = [], 0
+    for file in sources():
+        listed, planted = len(list(faults(file))), [found for fault, found in outcomes.items() if fault.file == file]
+        missing += listed - len(planted)
+        lines.append(f"| `{file}` | {listed} | {len(planted)} | {sum(found is not None for found in planted)} |")
+    survived = [fault for fault, found in outcomes.items() if found is None]
     reasons = [f"| `{f.file}`, line {f.line} | {f.what} | {f.reason_to_survive or 'NOT EXPLAINED'} |" for f in survived]
+    left = [f"{missing} more have yet to be planted since a source changed.", ""] if missing else []
+    found = len(outcomes) - len(survived)
     return "\n".join(
         [
             "# Planted faults",
             "",
-            f"Written by `python -m tests.emulator.planted`: {planted - len(survived)} of {planted} faults are found.",
+            f"Written by `python -m tests.emulator.planted`: {found} of {len(outcomes)} faults are found.",
             "",
-            *("| source | faults | found |", "|---|---:|---:|", *lines, ""),
+            *left,
+            *("| source | faults | planted | found |", "|---|---:|---:|---:|", *lines, ""),
             *("| survivor | fault | why no test can find it |", "|---|---|---|", *reasons, ""),
         ]
     )
@@ -223,4 +225,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", metavar="FILE", help="of kernels/gpu/cuda/ (default: all, for FAULTS.md)")
     parser.add_argument("--kept", type=Path, metavar="FILE", help="where outcomes are noted, and found")
+    parser.add_argument("--table-only", action="store_true", help="plant nothing: FAULTS.md of what is noted")
     main(**vars(parser.parse_args()))

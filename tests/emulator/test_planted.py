@@ -49,3 +49,23 @@ def test_every_rule_fits_some_source_and_faults_are_many():
     assert by_rule == {*planted.EVERYWHERE, *planted.ONCE}
     survivors = {(what, file) for what, file in planted.HARMLESS if file != "*"}
     assert survivors <= {(fault.what, fault.file) for fault in FAULTS}
+
+
+def test_outcomes_are_noted_and_planted_no_second_time(monkeypatch, tmp_path):
+    kept, some = tmp_path / "kept.jsonl", list(planted.faults("losses.cu"))
+    monkeypatch.setattr(planted, "TABLE", tmp_path / "FAULTS.md")
+    monkeypatch.setattr(planted, "sources", lambda: ["losses.cu"])
+    looked = []
+    monkeypatch.setattr(planted, "find", lambda fault: looked.append(fault) or (None if len(looked) == 1 else "test"))
+    planted.main(["losses.cu"], kept)
+    assert len(looked) == len(some) and not planted.TABLE.exists()
+    lines = kept.read_text().splitlines()
+    kept.write_text("\n".join(lines[:-1]) + "\n")
+    planted.main([], kept, table_only=True)
+    assert len(looked) == len(some)
+    table = planted.TABLE.read_text()
+    count = len(some) - 1
+    assert f"{count - 1} of {count} faults are found" in table and "1 more have yet to be planted" in table
+    assert f"| `losses.cu` | {len(some)} | {count} | {count - 1} |" in table and "NOT EXPLAINED" in table
+    planted.main([], kept)
+    assert len(looked) == len(some) + 1 and "yet to be planted" not in planted.TABLE.read_text()
