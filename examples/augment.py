@@ -24,7 +24,7 @@ import grids
 import scratchnet as sn
 import train_vae
 from images import add_data_arguments, load_images
-from run import REFUSED, Run, add_arguments, amount, fail, seed_number
+from run import REFUSED, Run, ShowDefaults, add_arguments, amount, fail, seed_number
 from scratchnet import data, metrics, optim
 from scratchnet.models import CNN, ConditionalVAE
 from scratchnet.nn import functional as F
@@ -34,7 +34,7 @@ SHOWN = 5  # rows of the picture, of each kind
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ShowDefaults)
     add_data_arguments(parser, ["digits", "mnist", "fashion-mnist"])
     parser.add_argument("--per-class", type=int, default=100, help="labelled images of each class")
     parser.add_argument("--generated", type=int, default=100, help="generated images of each class")
@@ -42,7 +42,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--epochs", type=int, default=50, help="of the generator")
     parser.add_argument("--beta", type=amount, default=4.0, help="weight of its KL; at 1 it heeds the label less")
     parser.add_argument("--steps", type=int, default=400, help="of each classifier, in batches of 32")
-    parser.add_argument("--seed", type=seed_number, default=0)
+    parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
     add_arguments(parser)
     parser.set_defaults(save_every=1)  # a step of this run is a pair
     args = parser.parse_args(argv)

@@ -27,7 +27,7 @@ import grids
 import scratchnet as sn
 import train_gan
 from images import add_data_arguments, load_images
-from run import REFUSED, add_device_argument, amount, fail, seed_number
+from run import REFUSED, ShowDefaults, add_device_argument, amount, fail, seed_number
 from scratchnet import metrics, optim
 from scratchnet.data.transforms import Resize
 from scratchnet.nn import functional as F
@@ -118,16 +118,16 @@ def search(drawer, images, known, starts: int, steps: int, lr: float, rng, devic
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ShowDefaults)
     add_data_arguments(parser, ["digits", "mnist", "fashion-mnist"])
     parser.add_argument("--checkpoint", type=Path, help="of train_vae.py or train_gan.py (default: train a VAE)")
-    parser.add_argument("--hole", choices=HOLES, default="centre")
+    parser.add_argument("--hole", choices=HOLES, default="centre", help="what is missing")
     parser.add_argument("--count", type=int, default=500, help="how many test images")
     parser.add_argument("--starts", type=int, default=4, help="searches for each image")
     parser.add_argument("--steps", type=int, default=200, help="of Adam, in a search")
     parser.add_argument("--lr", type=amount, default=0.1, help="Adam's learning rate")
-    parser.add_argument("--seed", type=seed_number, default=0)
-    parser.add_argument("--out", type=Path, help="result folder")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
+    parser.add_argument("--out", type=Path, help="result folder (default: one below runs/)")
     add_device_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     args = parser.parse_args(argv)

@@ -21,7 +21,7 @@ import grids
 import reporting
 import scratchnet as sn
 from images import add_data_arguments, load_images
-from run import REFUSED, Run, add_arguments, amount, fail, seed_number
+from run import REFUSED, Run, ShowDefaults, add_arguments, amount, fail, seed_number
 from scratchnet import data, metrics, nn, optim
 from scratchnet.models import DenoisingAutoencoder
 from scratchnet.nn import functional as F
@@ -32,13 +32,13 @@ COLUMNS = 8  # of the picture
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ShowDefaults)
     add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10"])
     parser.add_argument("--sigma", type=amount, default=0.3, help="standard deviation of the noise, pixels in [0, 1]")
-    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the data")
+    parser.add_argument("--batch-size", type=int, default=64, help="images of a step")
     parser.add_argument("--lr", type=amount, default=2e-3, help="Adam's learning rate")
-    parser.add_argument("--seed", type=seed_number, default=0)
+    parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
     add_arguments(parser)
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-denoise-{args.seed}"

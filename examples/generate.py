@@ -29,7 +29,7 @@ import train_vae
 from grids import save_grid
 from images import add_data_arguments, load_images
 from reporting import save_neighbours
-from run import add_device_argument, seed_number
+from run import ShowDefaults, add_device_argument, seed_number
 from scratchnet.data.transforms import Resize
 from scratchnet.serialization import load_checkpoint
 
@@ -110,13 +110,17 @@ def load_training_images(args, config: dict) -> np.ndarray:
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="Without --data, the data are those of the training.",
+        formatter_class=ShowDefaults,
+    )
     parser.add_argument("checkpoint", type=Path, help="the folder of a run, or one of its checkpoints")
     parser.add_argument("--count", type=int, default=80, help="how many samples")
     parser.add_argument("--rows", type=int, default=8, help="how many pairs of codes to go between")
     parser.add_argument("--neighbours", type=int, default=5, help="how many training images to show beside a sample")
-    parser.add_argument("--seed", type=seed_number, default=0)
-    parser.add_argument("--out", type=Path, help="folder for the pictures")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
+    parser.add_argument("--out", type=Path, help="folder for the pictures (default: the run's)")
     add_device_argument(parser)
     add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10", "folder"])
     parser.set_defaults(data=None)  # what the model was trained on

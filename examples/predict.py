@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import scratchnet as sn
-from run import add_device_argument
+from run import ShowDefaults, add_device_argument
 from scratchnet.data import read_image
 from scratchnet.models import CNN, ShallowCNN
 from scratchnet.serialization import load_checkpoint
@@ -34,9 +34,9 @@ def load_classifier(path, device="cpu"):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ShowDefaults)
     parser.add_argument("checkpoint", type=Path, help="the folder of a run, or one of its checkpoints")
-    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("images", type=Path, nargs="+", help="image files")
     parser.add_argument("--invert", action="store_true", help="swap dark and light")
     parser.add_argument("--top", type=int, default=3, help="how many classes to name")
     add_device_argument(parser)

@@ -40,9 +40,19 @@ REFUSED, ANOMALY, FILES = 2, 3, 4
 LAST = -1  # --resume without a step
 
 
+class ShowDefaults(argparse.HelpFormatter):
+    """Help that names the default of each option that has one."""
+
+    def _get_help_string(self, action):
+        given = isinstance(action.default, int | float | str) and action.default != argparse.SUPPRESS
+        if not given or action.default is False or "default" in action.help:
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
 def add_arguments(parser) -> None:
     """The options that all trainers share."""
-    parser.add_argument("--out", type=Path, help="result folder")
+    parser.add_argument("--out", type=Path, help="result folder (default: one below runs/)")
     add_device_argument(parser)
     parser.add_argument(
         "--resume", type=int, nargs="?", const=LAST, metavar="STEP", help="go on from the last checkpoint, or from STEP"

@@ -18,7 +18,7 @@ import numpy as np
 
 import reporting
 import scratchnet as sn
-from run import REFUSED, Run, add_arguments, amount, fail, seed_number
+from run import REFUSED, Run, ShowDefaults, add_arguments, amount, fail, seed_number
 from scratchnet import data, metrics, nn, optim
 from scratchnet.models import CNN, ShallowCNN
 
@@ -39,17 +39,17 @@ WANTED = {
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=MODELS, default="cnn")
-    parser.add_argument("--data", choices=[*DATA, "folder"], default="digits")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ShowDefaults)
+    parser.add_argument("--model", choices=MODELS, default="cnn", help="what is trained")
+    parser.add_argument("--data", choices=[*DATA, "folder"], default="digits", help="the images")
     parser.add_argument("--data-root", type=Path, help="folder that holds the data set (default: the cache folder)")
     parser.add_argument("--image-size", type=int, default=32, help="with --data folder: what images are resized to")
     parser.add_argument("--corrupt", choices=["refuse", "skip"], default="refuse", help="unreadable image files")
-    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the data")
+    parser.add_argument("--batch-size", type=int, default=32, help="images of a step")
     parser.add_argument("--lr", type=amount, default=1e-3, help="Adam's learning rate at the start")
-    parser.add_argument("--schedule", choices=["cosine", "constant"], default="cosine")
-    parser.add_argument("--seed", type=seed_number, default=0)
+    parser.add_argument("--schedule", choices=["cosine", "constant"], default="cosine", help="of the learning rate")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
     parser.add_argument("--smoke", action="store_true", help="a short run on few images, for tests")
     add_arguments(parser)
     args = parser.parse_args(argv)

@@ -23,7 +23,7 @@ import grids
 import reporting
 import scratchnet as sn
 from images import add_data_arguments, agreement, left_out, load_images
-from run import REFUSED, Run, add_arguments, amount, fail, seed_number
+from run import REFUSED, Run, ShowDefaults, add_arguments, amount, fail, seed_number
 from scratchnet import data, metrics, models, nn, optim
 from scratchnet.data.transforms import Compose, Normalize, Resize
 from scratchnet.nn import functional as F
@@ -49,16 +49,16 @@ COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake", "d_fake_after")
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=MODELS, default="dcgan")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ShowDefaults)
+    parser.add_argument("--model", choices=MODELS, default="dcgan", help="what is trained")
     add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10", "folder"])
-    parser.add_argument("--image-size", type=int, choices=[28, 32, 64], default=28)
+    parser.add_argument("--image-size", type=int, choices=[28, 32, 64], default=28, help="height and width of images")
     parser.add_argument("--epochs", type=int, help=f"default: {DEFAULT_EPOCHS}, but for some models")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64, help="images of a step")
     parser.add_argument("--lr", type=amount, default=2e-4, help="Adam's learning rate")
     parser.add_argument("--generator-lr", type=amount, metavar="LR", help="the generator's, where it is not --lr")
     parser.add_argument("--decay", action="store_true", help="let the rates fall to 0 in the second half of the steps")
-    parser.add_argument("--seed", type=seed_number, default=0)
+    parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
     add_arguments(parser)
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-gan-{args.model}-{args.seed}"

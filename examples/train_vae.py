@@ -26,7 +26,7 @@ import grids
 import reporting
 import scratchnet as sn
 from images import add_data_arguments, agreement, left_out, load_images
-from run import REFUSED, Run, add_arguments, amount, fail, seed_number
+from run import REFUSED, Run, ShowDefaults, add_arguments, amount, fail, seed_number
 from scratchnet import data, metrics, nn, optim
 from scratchnet.data.transforms import Resize
 from scratchnet.models import ConditionalVAE, ConvVAE, DenseVAE, PlaneVAE, SmallConvVAE
@@ -53,12 +53,12 @@ ACTIVE = 0.01  # a latent is active if its posterior mean varies more than this 
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=MODELS, default="dense")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=ShowDefaults)
+    parser.add_argument("--model", choices=MODELS, default="dense", help="what is trained")
     add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10", "folder"])
-    parser.add_argument("--image-size", type=int, default=28)
-    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--image-size", type=int, default=28, help="height and width of images")
+    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the data")
+    parser.add_argument("--batch-size", type=int, default=64, help="images of a step")
     parser.add_argument("--lr", type=amount, default=1e-3, help="Adam's learning rate")
     parser.add_argument("--std", type=amount, default=0.3, help="of the gaussian model's pixels")
     parser.add_argument("--beta", type=amount, default=1.0, help="weight of the KL; 1 is the ELBO")
@@ -68,7 +68,7 @@ def parse_arguments(argv=None):
         default="batchmean",
         help="of the reconstruction: summed over pixels, as it must be, or averaged over them",
     )
-    parser.add_argument("--seed", type=seed_number, default=0)
+    parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
     add_arguments(parser)
     args = parser.parse_args(argv)
     args.out = args.out or Path("runs") / f"{args.data}-vae-{args.model}-{args.seed}"
