@@ -27,7 +27,7 @@ import grids
 import scratchnet as sn
 import train_gan
 from images import add_data_arguments, load_images
-from run import REFUSED, ShowDefaults, add_device_argument, amount, fail, seed_number
+from run import REFUSED, ShowDefaults, add_device_argument, amount, fail, result_folder, seed_number
 from scratchnet import metrics, optim
 from scratchnet.data.transforms import Resize
 from scratchnet.nn import functional as F
@@ -127,7 +127,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--steps", type=int, default=200, help="of Adam, in a search")
     parser.add_argument("--lr", type=amount, default=0.1, help="Adam's learning rate")
     parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
-    parser.add_argument("--out", type=Path, help="result folder (default: one below runs/)")
+    parser.add_argument("--out", type=result_folder, help="result folder (default: one below runs/)")
     add_device_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     args = parser.parse_args(argv)

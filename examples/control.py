@@ -31,7 +31,7 @@ import scratchnet as sn
 from augment import train_classifier
 from generate import load_model, spherical
 from images import add_data_arguments, load_images
-from run import REFUSED, ShowDefaults, add_device_argument, fail, seed_number
+from run import REFUSED, ShowDefaults, add_device_argument, fail, result_folder, seed_number
 from scratchnet import metrics
 from trained import load_networks, vae_folder
 
@@ -117,7 +117,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--rows", type=int, default=10, help="how many of them are shown")
     parser.add_argument("--judge-steps", type=int, default=1000, help="of the CNN, in batches of 32")
     parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
-    parser.add_argument("--out", type=Path, help="result folder (default: one below runs/)")
+    parser.add_argument("--out", type=result_folder, help="result folder (default: one below runs/)")
     add_device_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     args = parser.parse_args(argv)

@@ -29,7 +29,7 @@ import train_vae
 from grids import save_grid
 from images import add_data_arguments, load_images
 from reporting import save_neighbours
-from run import ShowDefaults, add_device_argument, seed_number
+from run import ShowDefaults, add_device_argument, result_folder, seed_number
 from scratchnet.data.transforms import Resize
 from scratchnet.serialization import load_checkpoint
 
@@ -120,7 +120,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--rows", type=int, default=8, help="how many pairs of codes to go between")
     parser.add_argument("--neighbours", type=int, default=5, help="how many training images to show beside a sample")
     parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
-    parser.add_argument("--out", type=Path, help="folder for the pictures (default: the run's)")
+    parser.add_argument("--out", type=result_folder, help="folder for the pictures (default: the run's)")
     add_device_argument(parser)
     add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10", "folder"])
     parser.set_defaults(data=None)  # what the model was trained on

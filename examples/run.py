@@ -52,7 +52,7 @@ class ShowDefaults(argparse.HelpFormatter):
 
 def add_arguments(parser) -> None:
     """The options that all trainers share."""
-    parser.add_argument("--out", type=Path, help="result folder (default: one below runs/)")
+    parser.add_argument("--out", type=result_folder, help="result folder (default: one below runs/)")
     add_device_argument(parser)
     parser.add_argument(
         "--resume", type=int, nargs="?", const=LAST, metavar="STEP", help="go on from the last checkpoint, or from STEP"
@@ -70,6 +70,13 @@ def amount(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text}")
     return number
+
+
+def result_folder(text: str) -> Path:
+    """The type of --out: a folder, or none yet."""
+    if Path(text).exists() and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, {text} is a file")
+    return Path(text)
 
 
 def seed_number(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Numbers that no example can use are refused before anything is made: exit code 2 and one line that says why."""
+"""Numbers and folders that no example can use are refused before anything is made: exit code 2 and one line that says why."""
 
 import importlib
 
@@ -11,7 +11,7 @@ NUMBERS = {
     "denoise": ["--lr", "--sigma", "--seed"],
     "generate": ["--seed"],
     "train_cnn": ["--lr", "--seed"],
-    "train_gan": ["--lr", "--seed"],
+    "train_gan": ["--lr", "--generator-lr", "--seed"],
     "train_vae": ["--lr", "--std", "--beta", "--seed"],
 }
 
@@ -24,3 +24,13 @@ def test_numbers_that_cannot_be(script, option, capsys):
             module.parse_arguments([option, number])
         assert ended.value.code == 2
         assert f"argument {option}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", NUMBERS)
+def test_results_do_not_go_into_a_file(script, tmp_path, capsys):
+    taken = tmp_path / "results"
+    taken.write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(script).parse_arguments(["--out", str(taken)])
+    assert ended.value.code == 2 and taken.read_text() == "mine"
+    assert f"argument --out: expected a folder, {taken} is a file" in capsys.readouterr().err
