@@ -28,12 +28,22 @@ Size = tuple
 
 
 @kernel
-def conv2d(input: Array, weight: Array, bias: Array | None = None, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    negative_slope=1,
+):
     """Cross-correlation: output[n, k, i, j] = bias[k] + sum over c, h, w of weight[k, c, h, w] * input[n, c, i', j'].
 
     i' = i * stride + h * dilation - padding, and zero outside of the input. input (N, C, H, W), weight
     (K, C / groups, KH, KW), bias (K,), output (N, K, OH, OW); padding is an int, (h, w) or ((top, bottom),
-    (left, right)).
+    (left, right)). Of that, the output is leaky_relu by negative_slope: relu for 0, itself for 1.
     """
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -43,7 +53,7 @@ def conv2d(input: Array, weight: Array, bias: Array | None = None, *, stride=1, 
     output = np.zeros(size, input.dtype, like=input)
     for tap, window in _windows(padded, geometry):
         output += _mix(taps[tap], window)
-    return add_bias(output.reshape(geometry.full_output_size), bias, geometry)
+    return add_bias_and_activate(output.reshape(geometry.full_output_size), bias, geometry, negative_slope)
 
 
 def check_bias(bias, geometry):
@@ -52,11 +62,18 @@ def check_bias(bias, geometry):
     return bias
 
 
-def add_bias(output, bias, geometry):
-    """The output of a convolution, to which the bias is added in place if there is one."""
+def add_bias_and_activate(output, bias, geometry, negative_slope):
+    """What conv2d makes of its sums, which are `output` and may be written to; bias may be None."""
     if bias is not None:
         output += check_bias(bias, geometry)[:, None, None]
-    return output
+    return activate(output, negative_slope)
+
+
+def activate(x, negative_slope):
+    """relu for a slope of 0, leaky_relu for others, x itself for 1."""
+    if negative_slope == 1:
+        return x
+    return leaky_relu.reference(x, negative_slope=negative_slope) if negative_slope else relu.reference(x)
 
 
 @kernel

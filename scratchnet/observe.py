@@ -40,6 +40,11 @@ def observe_ops(callback: Callback) -> Iterator[None]:
         _install(-1)
 
 
+def is_watched() -> bool:
+    """Whether somebody watches the ops of this thread."""
+    return bool(_watching.callbacks)
+
+
 def _install(change: int) -> None:
     global _watchers
     with _turn:

@@ -19,6 +19,7 @@ import numpy as np
 from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, tasks_for
+from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, flat
 from .memory import empty
@@ -40,7 +41,7 @@ class Pixels(NamedTuple):
 
 
 @reference.conv2d.implementation("direct")
-def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -48,7 +49,10 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     output = empty((n, height, width, k), input.dtype)
     bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
     taps = [_forward_taps(geometry, axis) for axis in (0, 1)]
-    _correlate(channels_last(input), _by_group(weight, groups), bias, taps, geometry.stride, output, (0, 0), (1, 1))
+    _correlate(
+        channels_last(input), _by_group(weight, groups), bias, taps, geometry.stride, output, (0, 0), (1, 1),
+        negative_slope,
+    )  # fmt: skip
     return channels_first(output)
 
 
@@ -125,18 +129,19 @@ def _phases(geometry, axis):
         yield first, (taps, (first + before - taps * d) // s)
 
 
-def _correlate(source, weight, bias, taps, step, target, origin, stride):
+def _correlate(source, weight, bias, taps, step, target, origin, stride, negative_slope=1):
     """target[n, origin + stride * m] = bias + weight @ the patch at source[n, step * m + offsets], for all m inside.
 
     source and target are channels-last, weight is (groups, to, from, rows, columns), taps are for either axis the
-    indices of the weight's rows or columns that take part, and their offsets.
+    indices of the weight's rows or columns that take part, and their offsets. A negative_slope other than 1, of the
+    activation, is for passes that compute all of the target.
     """
     groups, channels_to, channels_from, *_ = weight.shape
     (rows, offsets_y), (columns, offsets_x) = taps
     extent = tuple(-(-(size - first) // s) for size, first, s in zip(target.shape[1:3], origin, stride, strict=True))
     depth = len(rows) * len(columns) * channels_from
     if not depth or not channels_to or not source.size:
-        target[:, origin[0] :: stride[0], origin[1] :: stride[1]] = bias
+        target[:, origin[0] :: stride[0], origin[1] :: stride[1]] = reference.activate(bias, negative_slope)
         return
     panels, vectors, width = panel_layout(channels_to, source.dtype)
     memory, strides = flat(weight)
@@ -159,7 +164,7 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride):
     is_target = (extent, panels * width) == (target.shape[1:3], channels_to)
     _multiply_patches(
         source, *patches, packed, starts, target, extent, origin, stride, channels_to, vectors, block,
-        (is_source, is_target), scratch, tasks,
+        (is_source, is_target), target.dtype.type(negative_slope), scratch, tasks,
     )  # fmt: skip
 
 
@@ -191,18 +196,18 @@ def _pack_channels(weight, strides, offsets, channels_from, channels_to, packed,
 @entry
 def _multiply_patches(
     source, rows, runs, length, step, packed, starts, target, extent, origin, stride, channels, vectors, block,
-    straight, scratch, tasks,
+    straight, slope, scratch, tasks,
 ):  # fmt: skip
     patches, pixels = Patches(rows, runs, length, step), Pixels(extent, origin, stride)
     fork(
         _multiply_blocks,
-        (source, patches, packed, starts, target, pixels, channels, vectors, block, straight, scratch), tasks,
+        (source, patches, packed, starts, target, pixels, channels, vectors, block, straight, slope, scratch), tasks,
     )  # fmt: skip
 
 
 @serial
 def _multiply_blocks(
-    source, patches, packed, starts, target, pixels, channels, vectors, block, straight, scratch, tasks, task
+    source, patches, packed, starts, target, pixels, channels, vectors, block, straight, slope, scratch, tasks, task
 ):
     """Compute the task's share of the blocks: `block` pixels each, in the order (n, y, x).
 
@@ -223,6 +228,7 @@ def _multiply_blocks(
                 source, patches, packed, starts, target, pixels, channels, vectors, (False, False), scratch[task],
                 group, first + size - rest, rest,
             )  # fmt: skip
+        activate(target.reshape(target.size), first * target.shape[3], size * target.shape[3], slope)
 
 
 @serial

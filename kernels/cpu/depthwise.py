@@ -16,6 +16,7 @@ from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import parallel, portion, serial, tasks_for
 from .depthwise_tile import PIXELS, UNROLLED, at, correlate, multiply
+from .elementwise import activate
 from .layout import channels_first, channels_last, plain
 from .memory import empty
 from .simd import lanes
@@ -29,7 +30,7 @@ def _is_depthwise(size, groups):
     return "it wants as many groups as input channels, and more than one"
 
 
-def _supports_conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+def _supports_conv2d(input, weight, bias=None, *, groups=1, **options):
     return _is_depthwise(input.shape, groups)
 
 
@@ -42,15 +43,16 @@ def _supports_conv2d_weight(input, weight_size, grad_output, *, stride=1, paddin
 
 
 @reference.conv2d.implementation("depthwise", supports=_supports_conv2d)
-def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     n, k, *extent = geometry.full_output_size
     source, factors = _vectors(_per_output(channels_last(input), k)), _vectors(weight.transpose(1, 2, 3, 0)[0])
     output = empty((n, *extent, factors.shape[2]), input.dtype)
-    _correlate(source, factors, _windows(geometry), output, (0, 0), (1, 1))
-    return reference.add_bias(channels_first(_without_padding(output, k)), bias, geometry)
+    bias = np.zeros(0, input.dtype) if bias is None else _vectors(reference.check_bias(bias, geometry))
+    _correlate(source, factors, _windows(geometry), output, (0, 0), (1, 1), bias, negative_slope)
+    return channels_first(_without_padding(output, k))
 
 
 @reference.conv2d_input.implementation("depthwise", supports=_supports_conv2d_input)
@@ -60,11 +62,11 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     )
     (n, c, *extent), k = geometry.full_input_size, geometry.out_channels
     source, factors = _vectors(channels_last(grad_output)), _vectors(weight.transpose(1, 2, 3, 0)[0])
-    per_output = empty((n, *extent, factors.shape[2]), weight.dtype)
+    per_output, none = empty((n, *extent, factors.shape[2]), weight.dtype), np.zeros(0, weight.dtype)
     for y, taps_y, rows in _phases(geometry, 0):
         for x, taps_x, columns in _phases(geometry, 1):
             phase = plain(factors[taps_y, taps_x])
-            _correlate(source, phase, (rows, columns), per_output, (y, x), geometry.stride)
+            _correlate(source, phase, (rows, columns), per_output, (y, x), geometry.stride, none)
     per_output = _without_padding(per_output, k)
     return channels_first(per_output if k == c else per_output.reshape(n, *extent, c, k // c).sum(axis=4))
 
@@ -129,24 +131,42 @@ def _phases(geometry, axis):
         yield first, taps, ((first + before - last * d) // s, step * d // s, last // step + 1, 1)
 
 
-def _correlate(source, weight, windows, target, origin, stride):
-    """target[n, origin + stride * m] = sum over taps of weight[tap] * what output m's window has there, for all m."""
+def _correlate(source, weight, windows, target, origin, stride, bias, negative_slope=1):
+    """target[n, origin + stride * m] = sum over taps of weight[tap] * what output m's window has there, for all m.
+
+    A bias that is not empty, and the activation by negative_slope, are for a stride of 1.
+    """
     if not weight.size or not source.size:
-        target[:, origin[0] :: stride[0], origin[1] :: stride[1]] = 0
+        constant = reference.activate(bias, negative_slope) if bias.size else 0
+        target[:, origin[0] :: stride[0], origin[1] :: stride[1]] = constant
         return
     extent = tuple(-(-(size - first) // s) for size, first, s in zip(target.shape[1:3], origin, stride, strict=True))
     tasks = tasks_for(source.shape[0] * extent[0])
-    _correlate_rows(source, weight, *windows, target, extent, origin, stride, tasks)
+    slope = target.dtype.type(negative_slope)
+    _correlate_rows(source, weight, *windows, target, extent, origin, stride, bias, slope, tasks)
 
 
 @parallel
-def _correlate_rows(source, weight, rows, columns, target, extent, origin, stride, tasks):
+def _correlate_rows(source, weight, rows, columns, target, extent, origin, stride, bias, slope, tasks):
     for task in prange(tasks):
         begin, end = portion(source.shape[0] * extent[0], tasks, task)
         for row in range(begin, end):
             n, m = divmod(row, extent[0])
-            to = (n * target.shape[1] + origin[0] + m * stride[0]) * target.shape[2] + origin[1]
-            _correlate_row(source, n, m, weight, rows, columns, target, to * target.shape[3], extent[1], stride[1])
+            to = ((n * target.shape[1] + origin[0] + m * stride[0]) * target.shape[2] + origin[1]) * target.shape[3]
+            _correlate_row(source, n, m, weight, rows, columns, target, to, extent[1], stride[1])
+            flat = target.reshape(target.size)
+            if bias.size:
+                _add_bias(flat, to, extent[1], bias)
+            activate(flat, to, extent[1] * target.shape[3], slope)
+
+
+@serial
+def _add_bias(target, first, pixels, bias):
+    for pixel in range(pixels):
+        at = first + pixel * bias.size
+        run = target[at : at + bias.size]
+        for i in range(bias.size):
+            run[i] += bias[i]
 
 
 @serial

@@ -11,7 +11,7 @@ from numba import prange
 from .. import reference
 from ..geometry import same_shapes
 from . import special
-from .compile import parallel
+from .compile import parallel, serial
 from .layout import elementwise
 
 _SMALL = 1 << 12  # elements
@@ -97,6 +97,18 @@ def _relu_backward(gate, grad, output):
     zero = gate.dtype.type(0)
     for i in prange(output.size):
         output[i] = grad[i] if gate[i] > 0 else zero
+
+
+@serial
+def activate(array, begin, count, slope):
+    """Apply leaky_relu (relu for a slope of 0) in place to a run of a 1-D array, while it is in cache."""
+    if slope == 1:
+        return
+    run, zero = array[begin : begin + count], array.dtype.type(0)
+    for i in range(count):
+        x = run[i]
+        below = x * slope if slope != 0 else zero
+        run[i] = below if x <= 0 else x
 
 
 @_pass

@@ -24,6 +24,7 @@ import numpy as np
 from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, tasks_for
+from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, flat
 from .memory import empty
@@ -147,7 +148,7 @@ def _obstacle(geometry, to_input):
     return "" if all(sizes) else "there is nothing to multiply"
 
 
-def _plan_forward(input, weight, bias=None, **options):
+def _plan_forward(input, weight, bias=None, *, negative_slope=1, **options):
     return _plan(_geometry(input.shape, weight.shape, **options), input.dtype)
 
 
@@ -193,7 +194,7 @@ def _best_pass(y, x, batch, channels_from, channels_to, dtype):
 
 
 @reference.conv2d.implementation("winograd", **_with_plan(_plan_forward))
-def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -201,7 +202,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     output = empty((n, height, width, k), input.dtype)
     (work,) = _plan(geometry, input.dtype).passes
     bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
-    _correlate(work, channels_last(input), weight, bias, output)
+    _correlate(work, channels_last(input), weight, bias, output, negative_slope)
     return channels_first(output)
 
 
@@ -257,7 +258,7 @@ def _whole_vectors(channels, dtype):
     return -(-channels // lanes(dtype)) * lanes(dtype)
 
 
-def _correlate(work, source, weight, bias, target):
+def _correlate(work, source, weight, bias, target, negative_slope=1):
     """One pass: weight (to, from, KH, KW) may be a transposed view of contiguous memory."""
     k, c = weight.shape[:2]
     rows, columns = work.grid()
@@ -273,7 +274,7 @@ def _correlate(work, source, weight, bias, target):
     starts[1, :k] = bias
     _multiply_squares(
         work.outputs, work.taps, source, work.phases, work.step, packed, starts, target, work.origin, work.stride,
-        work.extent, vectors, block, left, right, patches, tasks,
+        work.extent, vectors, block, target.dtype.type(negative_slope), left, right, patches, tasks,
     )  # fmt: skip
 
 
@@ -352,14 +353,14 @@ def _pack_channels(outputs, taps, weight, strides, offsets, channels_from, chann
 
 @entry
 def _multiply_squares(
-    outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, left, right,
-    patches, tasks,
+    outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, slope, left,
+    right, patches, tasks,
 ):  # fmt: skip
     fork(
         _multiply_blocks,
         (
-            outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, left,
-            right, patches,
+            outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, slope,
+            left, right, patches,
         ),
         tasks,
     )  # fmt: skip
@@ -367,8 +368,8 @@ def _multiply_squares(
 
 @serial
 def _multiply_blocks(
-    outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, lefts, rights,
-    patches, tasks, task,
+    outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, slope, lefts,
+    rights, patches, tasks, task,
 ):  # fmt: skip
     left, right, patch = lefts[task], rights[task], patches[task]
     m = len(outputs)
@@ -389,8 +390,9 @@ def _multiply_blocks(
                 width, depth, start, 0, right[xi], columns, size, panels,
             )  # fmt: skip
         _write_squares(
-            outputs, taps, flat_right, columns, right.shape[1], target, origin, stride, extent, grid, first, size, patch
-        )
+            outputs, taps, flat_right, columns, right.shape[1], target, origin, stride, extent, grid, first, size,
+            slope, patch,
+        )  # fmt: skip
 
 
 @serial
@@ -426,8 +428,10 @@ def _read_squares(outputs, taps, source, phases, step, grid, first, size, left, 
 
 
 @serial
-def _write_squares(outputs, taps, right, columns, plane, target, origin, stride, extent, grid, first, size, patch):
-    """A^T (...) A of squares, where the target has the pixel."""
+def _write_squares(
+    outputs, taps, right, columns, plane, target, origin, stride, extent, grid, first, size, slope, patch
+):
+    """A^T (...) A of squares, where the target has the pixel, then the activation, for which the stride must be 1."""
     m = len(outputs)
     n = m + len(taps) - 1
     _, height, width, channels = target.shape
@@ -445,6 +449,8 @@ def _write_squares(outputs, taps, right, columns, plane, target, origin, stride,
             for a in range(tall):
                 for b in range(wide):
                     copy(flat, corner + a * rows + b * row, patch, (a * m + b) * columns, channels)
+        for a in range(tall):
+            activate(flat, corner + a * rows, wide * channels, slope)
         image, y, x = following(image, y, x, grid)
 
 

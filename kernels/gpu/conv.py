@@ -24,22 +24,22 @@ ADD_THREADS = 256
 ADD_SLICES = "add_slices<float>", "add_slices<double>"
 
 
-def forward(method, input, weight, bias, geometry):
+def forward(method, input, weight, bias, geometry, negative_slope):
     """conv2d by a method."""
     if bias is not None:
         bias = contiguous(reference.check_bias(bias, geometry))
     filters = contiguous(weight.transpose(0, 2, 3, 1))
-    return _correlate(method, channels_last(input), filters, bias, geometry, transposed=False)
+    return _correlate(method, channels_last(input), filters, bias, geometry, negative_slope, transposed=False)
 
 
 def input_gradient(method, weight, grad_output, geometry):
     """conv2d_input by a method."""
     (k, *rest), groups = weight.shape, geometry.groups
     filters = contiguous(weight.reshape(groups, k // groups, *rest).transpose(0, 2, 3, 4, 1))
-    return _correlate(method, channels_last(grad_output), filters, None, geometry, transposed=True)
+    return _correlate(method, channels_last(grad_output), filters, None, geometry, 1, transposed=True)
 
 
-def _correlate(method, source, filters, bias, geometry, transposed):
+def _correlate(method, source, filters, bias, geometry, negative_slope, transposed):
     """The sums that conv.cuh describes, from a contiguous source (N, H, W, channels) and packed filters."""
     import cupy
 
@@ -55,7 +55,8 @@ def _correlate(method, source, filters, bias, geometry, transposed):
             count * longest, channels // groups, source.shape[3] // groups, source.dtype, _aligned(source, filters)
         )
         tiles = blocks(count * longest, tile.rows) * blocks(channels // groups, tile.columns)
-        arguments = (source[images], filters, bias, target[images], _struct(geometry, count, transposed))
+        conv, slope = _struct(geometry, count, transposed), source.dtype.type(negative_slope)
+        arguments = (source[images], filters, bias, target[images], conv, slope)
         grid = (tiles * groups * steps[0] * steps[1],)
         launch(method.files, tile.instance, grid, (tile.threads,), arguments, tile.shared_bytes)
     return channels_first(target)
@@ -125,9 +126,10 @@ def register(name, method, supports, pays):
     when = dict(device="gpu", supports=supports, pays=pays)
 
     @reference.conv2d.implementation(name, **when)
-    def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+    def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
         options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        return forward(method, input, weight, bias, Conv2dGeometry.of(input.shape, weight.shape, **options))
+        geometry = Conv2dGeometry.of(input.shape, weight.shape, **options)
+        return forward(method, input, weight, bias, geometry, negative_slope)
 
     @reference.conv2d_input.implementation(name, **when)
     def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilation=1, groups=1):

@@ -1,9 +1,14 @@
 """Modules made of modules: Sequential, ModuleList, ModuleDict."""
 
 import operator
+from collections import deque
 from collections.abc import Iterable, Mapping
 
+from scratchnet.autograd import is_anomaly_enabled
+from scratchnet.nn.activation import LeakyReLU, ReLU
+from scratchnet.nn.conv import Conv2d
 from scratchnet.nn.module import Module
+from scratchnet.observe import is_watched
 
 
 class _Numbered(Module):
@@ -78,7 +83,11 @@ def _checked(container, module) -> Module:
 
 
 class Sequential(_Numbered):
-    """Modules called one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict(first=a, second=b))``."""
+    """Modules called one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict(first=a, second=b))``.
+
+    A Conv2d does the ReLU or LeakyReLU right behind it in its own pass over the output, with the same bits, unless
+    somebody watches one of them.
+    """
 
     def __init__(self, *args):
         named = len(args) == 1 and isinstance(args[0], Mapping)
@@ -88,9 +97,28 @@ class Sequential(_Numbered):
                 self.add_module(name, _checked(self, module))
 
     def forward(self, input):
-        for module in self:
-            input = module(input)
+        modules = deque(self)
+        while modules:
+            module = modules.popleft()
+            slope = _slope_behind(module, modules[0]) if modules else None
+            if slope is None:
+                input = module(input)
+            else:
+                modules.popleft()
+                input = module(input, negative_slope=slope)
         return input
+
+
+def _slope_behind(module, behind) -> float | None:
+    """The slope for which a convolution can do the activation behind it; None where there is none, or it would show."""
+    if type(module) is not Conv2d or type(behind) not in (ReLU, LeakyReLU) or is_watched() or is_anomaly_enabled():
+        return None
+    if any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in (module, behind)):
+        return None
+    if type(behind) is ReLU:
+        return 0.0
+    slope = behind.negative_slope
+    return slope if slope > 0 else None  # for 0, LeakyReLU gives -0 where ReLU gives 0
 
 
 class ModuleList(_Numbered):

@@ -92,12 +92,14 @@ class Conv2d(_Conv):
         self.padding_mode = padding_mode
         self._add_parameters((out_channels, in_channels // groups, *self.kernel_size), bias, device, dtype)
 
-    def forward(self, input):
+    def forward(self, input, negative_slope: float = 1.0):
+        """``negative_slope`` is that of a leaky ReLU behind, see ``functional.conv2d``; ``Sequential`` gives it."""
         padding = self.padding
         if self.padding_mode != "zeros":
             checks.shape("conv2d", input, "N", self.in_channels, "H", "W")
             input, padding = self._padded(input), 0
-        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        options = self.stride, padding, self.dilation, self.groups, negative_slope
+        return F.conv2d(input, self.weight, self.bias, *options)
 
     def _padded(self, input):
         if self.padding == "same":

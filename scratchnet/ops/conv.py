@@ -4,12 +4,14 @@ order of derivative of convolution and transposed convolution needs nothing else
 """
 
 import itertools
+import math
 
 import numpy as np
 
 import kernels
+from scratchnet.ops.activations import leaky_relu_backward, relu_backward
 from scratchnet.ops.reductions import sum as sum_
-from scratchnet.ops.registry import Bad, S, op
+from scratchnet.ops.registry import Bad, Kink, S, op
 
 _CONFIGURATIONS = (
     dict(),
@@ -120,6 +122,62 @@ def conv2d(input, weight, /, stride=1, padding=0, dilation=1, groups=1):
 def conv2d_bias(input, weight, bias, /, stride=1, padding=0, dilation=1, groups=1):
     """conv2d(input, weight) + bias[k], in one pass over the output; bias (K,)."""
     return kernels.conv2d(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _off_the_kink(r):
+    """Sample calls whose convolutions are whole numbers and a half: away from 0, where the slope changes."""
+    calls = _samples(lambda x, w, g, options: (np.round(2 * x), np.round(2 * w), r.integers(-2, 3, 4) + 0.5, options))
+    return [S(*arrays, negative_slope=k % 2 * 0.2, **options) for k, (*arrays, options) in enumerate(calls(r))]
+
+
+def _conv2d_leaky_relu_by_loops(x, w, bias, negative_slope=0.0, **options):
+    out = _conv2d_by_loops(x, w, **options) + bias[:, None, None]
+    return np.where(out > 0, out, negative_slope * out)
+
+
+def _conv2d_leaky_relu_gradients(g, input, weight, out, negative_slope, stride, padding, dilation, groups, needs):
+    """Those of the activation, by the sign of its output, which is that of its input; then those of conv2d_bias."""
+    g = leaky_relu_backward(g, out, negative_slope) if negative_slope else relu_backward(g, out)
+    options = stride, padding, dilation, groups
+    return (
+        conv2d_input(weight, g, input.shape, *options) if needs[0] else None,
+        conv2d_weight(input, g, weight.shape, *options) if needs[1] else None,
+        sum_(g, (0, 2, 3)) if needs[2] else None,
+    )
+
+
+@op(
+    vjp=_conv2d_leaky_relu_gradients,
+    samples=_off_the_kink,
+    reference=_conv2d_leaky_relu_by_loops,
+    errors=lambda r: [
+        Bad(ValueError, "bias", S(r.normal(1, 3, 5, 5), r.normal(4, 3, 3, 3), r.normal(3))),
+        *(
+            Bad(
+                ValueError,
+                f"negative_slope must be at least 0, got {slope}",
+                S(r.normal(1, 2, 5, 5), r.normal(4, 2, 3, 3), r.normal(4), negative_slope=slope),
+            )
+            for slope in (-0.1, math.nan)
+        ),
+    ],
+    kinks=[
+        Kink(
+            "conv2d = 0",
+            S(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1)), -np.ones(1), negative_slope=0.2),
+            (np.full((1, 1, 1, 1), 0.2), np.full((1, 1, 1, 1), 0.2), np.full(1, 0.2)),
+        )
+    ],
+)
+def conv2d_leaky_relu(input, weight, bias, /, negative_slope=0.0, stride=1, padding=0, dilation=1, groups=1):
+    """leaky_relu(conv2d_bias(input, weight, bias)), relu for a slope of 0, in one pass over the output.
+
+    negative_slope is at least 0, so that the output tells the sign of what it was made of.
+    """
+    if not negative_slope >= 0:
+        raise ValueError(f"conv2d_leaky_relu: negative_slope must be at least 0, got {negative_slope}")
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return kernels.conv2d(input, weight, bias, negative_slope=negative_slope, **options)
 
 
 @op(

@@ -69,6 +69,8 @@ ONCE = {
     "group forgotten": (r"block\.group\) \* conv\.columns", "0 * block.group) * conv.columns"),
     "group of the source forgotten": (r"\+ block\.group\)", "+ 0)"),
     "bias of the first group": (r"bias\[block\.group \* conv\.columns \+ at\]", "bias[at]"),
+    "activation left out": (r", negative_slope\)", ", 0 * negative_slope + 1)"),
+    "infinity times a slope of 0": (r"\(slope == 0 \? T\(0\) : x \* slope\)", "x * slope"),
     "height for width": (r"\* conv\.w\.kernel \+ block", "* conv.h.kernel + block"),
     "tap of the other axis": (r"tap_w \* block\.w\.advance", "tap_w * block.h.advance"),
     "channel of the first slice": (r"\+ channel0 \+ depth", "+ depth"),

@@ -29,6 +29,8 @@ def on_device(args):
 
 
 def check(method, kernel, args, options, order):
+    if kernel is kernels.conv2d and len(args) == 3:  # with a bias: then with an activation, too
+        options = options | {"negative_slope": (0, 0.2)[order % 2]}
     with kernels.use(method), thread_order(order):
         there = on_device(args)
         assert kernels.explain(kernel, *there, **options).implementation == method
@@ -186,10 +188,11 @@ def check_infinities(method):
     rng = np.random.default_rng(0)
     x, w = rng.integers(1, 3, (2, 9, 6, 7)).astype(np.float32), rng.integers(1, 3, (6, 9, 3, 2)).astype(np.float32)
     x[0, 0], w[1, 0, 0, 0] = np.inf, np.inf  # a whole channel, and the first number of a filter
-    x[1, 0, 0, 0] = np.inf
+    x[1, 0, 0, 0], x[1, 8, 5, 6] = np.inf, -np.inf
     for options in (dict(padding=1), dict(stride=2)):
         with np.errstate(invalid="ignore"):
             check(method, kernels.conv2d, (x, w), options, order=0)
+            check(method, kernels.conv2d, (x, w), options | {"negative_slope": 0}, order=0)  # -inf becomes 0
 
 
 @pytest.mark.parametrize("method", ["tf32", "simt"])

@@ -63,6 +63,17 @@ def test_convolutions_of_integers_are_exact(layer, method):
         assert cases.same_bits(result, cases.reference(kernel, *args, **options)), kernel.name
 
 
+@pytest.mark.parametrize("method", TOLERANCE)
+@pytest.mark.parametrize("slope", [0, 0.2])
+def test_an_activation_has_the_bits_of_its_own_kernel(method, slope):
+    rng = np.random.default_rng(0)
+    x, w, bias = (there(rng.standard_normal(s, np.float32)) for s in ((2, 20, 9, 11), (35, 20, 3, 3), (35,)))
+    with kernels.use(method):
+        plain, found = kernels.conv2d(x, w, bias), kernels.conv2d(x, w, bias, negative_slope=slope)
+    expected = kernels.leaky_relu(plain, negative_slope=slope) if slope else kernels.relu(plain)
+    assert cases.same_bits(*map(find_cupy().asnumpy, (found, expected)))
+
+
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 def test_every_kernel_against_the_reference(dtype):
     for kernel, (args, options) in cases.sample_calls(np.random.default_rng(0), dtype).items():

@@ -60,6 +60,17 @@ def same_bits(a, b):
     return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
 
 
+def check_activation(implementation, x, w, bias, slope, options):
+    """conv2d with an activation has the bits of conv2d and the activation's kernel, signs of zeros included."""
+    with kernels.use(conv2d=implementation), np.errstate(all="ignore"):
+        assert kernels.explain(kernels.conv2d, x, w, bias, **options).implementation == implementation
+        found = kernels.conv2d(x, w, bias, **options, negative_slope=slope)
+        plain = kernels.conv2d(x, w, bias, **options)
+    expected = kernels.leaky_relu(plain, negative_slope=slope) if slope else kernels.relu(plain)
+    assert same_bits(found, expected), implementation
+    assert np.array_equal(np.signbit(found)[found == 0], np.signbit(expected)[found == 0]), implementation
+
+
 @st.composite
 def conv_calls(draw, max_channels=9, depthwise=False):
     """(input, weight, grad_output, options) of integers: any geometry that fits, awkward sizes included.
@@ -111,7 +122,7 @@ def sample_calls(rng, dtype, batch=2):
     indices = rng.integers(0, 42, size=(batch, 4, 3, 3))
     weight, bias, mean = per_channel
     return {
-        kernels.conv2d: ((x, w), {}),
+        kernels.conv2d: ((x, w, g[0, :, 0, 0]), {"negative_slope": 0.2}),
         kernels.conv2d_input: ((x.shape, w, g), {}),
         kernels.conv2d_weight: ((x, w.shape, g), {}),
         kernels.max_pool2d: ((x,), {"kernel_size": 2}),

@@ -4,6 +4,7 @@ import kernel_cases as cases
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import kernels
 
@@ -38,6 +39,25 @@ def test_bias_is_added_to_every_pixel(call, seed):
         with kernels.use(implementation):
             expected = kernels.conv2d(x, w, **options) + bias[:, None, None]
             assert cases.same_bits(kernels.conv2d(x, w, bias, **options), expected)
+
+
+@settings(max_examples=40)
+@given(cases.conv_calls(), st.sampled_from((0, 0.2)), st.booleans())
+def test_an_activation_has_the_bits_of_its_own_kernel(call, slope, biased):
+    x, w, _, options = call
+    bias = cases.integers(np.random.default_rng(0), len(w), x.dtype) if biased else None
+    for implementation in ("direct", "reference", "im2col", "tiled", "naive"):
+        cases.check_activation(implementation, x, w, bias, slope, options)
+
+
+@pytest.mark.parametrize("implementation", ["direct", "reference", "winograd", "depthwise", "im2col", "tiled", "naive"])
+@pytest.mark.parametrize("slope", [0, 0.2])
+def test_an_activation_of_what_is_not_finite(implementation, slope):
+    """NaN stays NaN, and ReLU of minus infinity is 0."""
+    rng, groups = np.random.default_rng(0), 20 if implementation == "depthwise" else 1
+    x, w = (rng.standard_normal(s).astype("float32") for s in ((2, 20, 9, 9), (20, 20 // groups, 3, 3)))
+    x[0, :, 0, 0], x[0, :, 8, 8] = np.nan, np.inf
+    cases.check_activation(implementation, x, w, w[:, 0, 0, 0], slope, {"padding": 1, "groups": groups})
 
 
 @settings(max_examples=40)

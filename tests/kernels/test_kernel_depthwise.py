@@ -5,6 +5,7 @@ import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import kernels
 
@@ -21,6 +22,16 @@ def test_depthwise_equals_the_reference_bit_for_bit(call):
         assert kernels.explain(kernel, *args, **options).implementation == "depthwise"
         compiled = kernel(*args, **options)
         assert cases.same_bits(compiled, cases.reference(kernel, *args, **options)), kernel.name
+
+
+@settings(max_examples=60)
+@given(cases.conv_calls(depthwise=True), st.sampled_from((0, 0.2, 1)), st.booleans())
+def test_bias_and_activation_have_the_bits_of_their_own_kernels(call, slope, biased):
+    x, w, _, options = call
+    bias = cases.integers(np.random.default_rng(0), len(w), x.dtype) if biased else None
+    expected = kernels.conv2d(x, w, **options) + (0 if bias is None else bias[:, None, None])
+    assert cases.same_bits(kernels.conv2d(x, w, bias, **options), expected)
+    cases.check_activation("depthwise", x, w, bias, slope, options)
 
 
 @pytest.mark.parametrize("options", [{"padding": 1}, {"padding": 1, "stride": 2}, {"padding": 2, "dilation": 2}])
@@ -45,6 +56,7 @@ def test_results_do_not_depend_on_how_work_is_cut(monkeypatch, tasks):
         whole = kernel(*args, **options)
         monkeypatch.setattr(numba, "get_num_threads", lambda: tasks)
         assert cases.same_bits(kernel(*args, **options), whole), kernel.name
+    cases.check_activation("depthwise", x, w, w[:, 0, 0, 0], 0.2, options)
 
 
 def test_nan_stays_in_its_channel_and_windows():

@@ -111,6 +111,13 @@ def test_bias_is_added_to_every_pixel(dtype):
     assert np.abs(difference - bias[:, None, None]).max() < 100 * np.finfo(dtype).eps
 
 
+@settings(max_examples=40)
+@given(winograd_calls(), st.sampled_from((0, 0.2)))
+def test_an_activation_has_the_bits_of_its_own_kernel(call, slope):
+    x, w, g, options = call
+    cases.check_activation("winograd", x, w, g[0, :, 0, 0], slope, options)
+
+
 @pytest.mark.parametrize("size, weight, options", [
     ((5, 32, 13, 13), (64, 32, 3, 3), {}),
     ((4, 64, 16, 16), (48, 64, 4, 4), {"stride": 2, "padding": 1}),
@@ -126,6 +133,7 @@ def test_same_bits_for_any_number_of_threads(monkeypatch, size, weight, options)
             for threads in (1, 2, 3, 8):
                 monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
                 results.append(kernel(*of(kernel, x, w, g), **options))
+                cases.check_activation("winograd", x, w, None, 0.2, options)
             assert all(cases.same_bits(results[0], other) for other in results[1:]), kernel.name
 
 

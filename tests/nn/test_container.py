@@ -2,10 +2,12 @@
 
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 
 import scratchnet as sn
-from scratchnet import nn
+from scratchnet import autograd, nn
+from scratchnet.observe import observe_ops
 
 
 def test_sequential_calls_in_order():
@@ -40,6 +42,57 @@ def test_sequential_edits():
         net.append(nn.ReLU)
     with pytest.raises(TypeError, match="Sequential: expected Modules, got function"):
         nn.Sequential(lambda x: x)
+
+
+def names_of_nodes(tensor):
+    """Of the ops that led to a tensor, the last one first, along first inputs."""
+    names, node = [], tensor.node
+    while node is not None and node.op is not None:
+        names.append(node.name)
+        node = node.parents[0]
+    return names
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("activation", "joined"), [
+    (nn.ReLU(), True), (nn.LeakyReLU(0.2), True), (nn.LeakyReLU(0.0), False), (nn.LeakyReLU(-0.1), False),
+])  # fmt: skip
+def test_a_convolution_with_its_activation_has_the_bits_of_both(activation, joined, bias, dtype):
+    net = nn.Sequential(nn.Conv2d(3, 20, 3, bias=bias), activation, nn.Conv2d(20, 4, 2, 2, bias=bias)).to(dtype=dtype)
+    x = sn.from_numpy(np.random.default_rng(0).standard_normal((6, 3, 12, 13)).astype(dtype))
+    x.requires_grad = True
+    together, apart = net(x), net[2](net[1](net[0](x)))
+    assert ("conv2d_leaky_relu" in names_of_nodes(together)) == joined
+    leaves, results = [x, *net.parameters()], []
+    for output in (together, apart):
+        results.append([output, *autograd.grad((output * output).sum(), leaves)])
+    for first, second in zip(*results, strict=True):
+        assert first.data.tobytes() == second.data.tobytes()
+
+
+def test_who_watches_sees_convolution_and_activation():
+    net, x, seen = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), sn.ones(1, 1, 4, 4), []
+    assert names_of_nodes(net(x)) == ["conv2d_leaky_relu"]
+    with observe_ops(lambda name, result, inputs: seen.append(name)):
+        net(x)
+    assert seen == ["conv2d_bias", "relu"]
+    for module in net:
+        for register in (module.register_forward_hook, module.register_forward_pre_hook):
+            with register(lambda module, *_: seen.append(type(module))):
+                assert names_of_nodes(net(x)) == ["relu", "conv2d_bias"]
+    assert seen[2:] == [nn.Conv2d, nn.Conv2d, nn.ReLU, nn.ReLU]
+    net[0].weight.data[:] = np.nan
+    with sn.detect_anomaly():
+        assert names_of_nodes(net(x)) == ["relu", "conv2d_bias"]
+    net[1].forward = lambda input: input * 2.0
+    assert names_of_nodes(net(x)) == ["mul", "conv2d_bias"]
+
+
+def test_an_error_in_a_convolution_with_its_activation_names_the_layer():
+    with pytest.raises(ValueError, match=r"^Conv2d\(1, 2, .*\): expected input \(N, 1, H, W\)") as caught:
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())(sn.ones(1, 3, 4, 4))
+    assert caught.value.__notes__ == ["raised in Sequential.0 (Conv2d)"]
 
 
 def test_a_module_list_registers():

@@ -15,12 +15,12 @@ from . import only_by_name
 
 
 @reference.conv2d.implementation("im2col", pays=only_by_name)
-def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     output = _as_matrices(weight, groups) @ im2col(input, geometry)
-    return reference.add_bias(output.reshape(geometry.full_output_size), bias, geometry)
+    return reference.add_bias_and_activate(output.reshape(geometry.full_output_size), bias, geometry, negative_slope)
 
 
 @reference.conv2d_input.implementation("im2col", pays=only_by_name)

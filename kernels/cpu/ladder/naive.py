@@ -14,13 +14,13 @@ from . import only_by_name
 
 
 @reference.conv2d.implementation("naive", pays=only_by_name)
-def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     output = np.empty(geometry.full_output_size, input.dtype)
     _forward(plain(input), plain(weight), output, *_integers(geometry))
-    return reference.add_bias(output, bias, geometry)
+    return reference.add_bias_and_activate(output, bias, geometry, negative_slope)
 
 
 @reference.conv2d_input.implementation("naive", pays=only_by_name)

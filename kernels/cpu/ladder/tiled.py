@@ -24,7 +24,7 @@ PIXELS = 16
 
 
 @reference.conv2d.implementation("tiled", pays=only_by_name)
-def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -33,7 +33,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     corner = tuple(before for before, _ in geometry.padding)
     if output.size:
         _rows(channels_last(input), _panels(weight, groups), output, corner, geometry.stride, geometry.dilation)
-    return reference.add_bias(channels_first(output), bias, geometry)
+    return reference.add_bias_and_activate(channels_first(output), bias, geometry, negative_slope)
 
 
 def _panels(weight, groups):

@@ -101,6 +101,11 @@ __device__ inline bool inside(const Conv& conv, int h, int w) {
     return h >= 0 && h < conv.h.source && w >= 0 && w < conv.w.source;
 }
 
+// The activation: leaky_relu of a sum, relu for a slope of 0, itself for 1. NaN stays NaN.
+template <class T> __device__ inline T activated(T x, T slope) {
+    return x <= 0 ? (slope == 0 ? T(0) : x * slope) : x;
+}
+
 // N numbers side by side, loaded and stored by the widest instructions there are.
 template <class T, int N> struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Vector { T of[N]; };
 

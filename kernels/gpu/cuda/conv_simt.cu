@@ -8,7 +8,7 @@ struct SimtTiles { T source[2][DEPTH][ROWS + 4], filters[2][DEPTH][COLUMNS + 4];
 template <class T, int ROWS, int COLUMNS, int DEPTH, int TILE_ROWS, int TILE_COLUMNS>
 __global__ __launch_bounds__(ROWS / TILE_ROWS * (COLUMNS / TILE_COLUMNS))
 void conv_simt(const T* __restrict__ source, const T* __restrict__ filters, const T* __restrict__ bias,
-               T* __restrict__ target, Conv conv) {
+               T* __restrict__ target, Conv conv, T negative_slope) {
     constexpr int THREADS = ROWS / TILE_ROWS * (COLUMNS / TILE_COLUMNS), APART = THREADS / DEPTH;
     constexpr int SOURCE_LOADS = ROWS / APART, FILTER_LOADS = (COLUMNS + APART - 1) / APART;
     static_assert(THREADS % DEPTH == 0 && ROWS % APART == 0, "uneven loads");
@@ -77,7 +77,8 @@ void conv_simt(const T* __restrict__ source, const T* __restrict__ filters, cons
         #pragma unroll
         for (int j = 0; j < TILE_COLUMNS; j++) {
             int at = block.column0 + column + j;
-            if (at < conv.columns) target[to + at] = sum[i][j] + (bias ? bias[block.group * conv.columns + at] : T(0));
+            if (at < conv.columns)
+                target[to + at] = activated(sum[i][j] + (bias ? bias[block.group * conv.columns + at] : T(0)), negative_slope);
         }
     }
 }

@@ -12,7 +12,7 @@ struct Tf32Tiles { float source[STAGES][ROWS][DEPTH + 4], filters[STAGES][COLUMN
 template <int ROWS, int COLUMNS, int WARP_ROWS, int WARP_COLUMNS, int STAGES, int VECTOR>
 __global__ __launch_bounds__(32 * (ROWS / WARP_ROWS) * (COLUMNS / WARP_COLUMNS))
 void conv_tf32(const float* __restrict__ source, const float* __restrict__ filters, const float* __restrict__ bias,
-               float* __restrict__ target, Conv conv) {
+               float* __restrict__ target, Conv conv, float negative_slope) {
     constexpr int THREADS = 32 * (ROWS / WARP_ROWS) * (COLUMNS / WARP_COLUMNS), APART = THREADS / (DEPTH / VECTOR);
     constexpr int SOURCE_LOADS = ROWS / APART, FILTER_LOADS = COLUMNS / APART;
     static_assert(SOURCE_LOADS * APART == ROWS && FILTER_LOADS * APART == COLUMNS, "uneven loads");
@@ -102,8 +102,8 @@ void conv_tf32(const float* __restrict__ source, const float* __restrict__ filte
             for (int j = 0; j < WARP_COLUMNS / 8; j++) {
                 int column = block.column0 + warp_column + j * 8 + of4 * 2;
                 bool first = column < conv.columns, second = column + 1 < conv.columns;
-                float left = sum[i][j][half * 2] + (bias && first ? bias[column] : 0);
-                float right = sum[i][j][half * 2 + 1] + (bias && second ? bias[column + 1] : 0);
+                float left = activated(sum[i][j][half * 2] + (bias && first ? bias[column] : 0), negative_slope);
+                float right = activated(sum[i][j][half * 2 + 1] + (bias && second ? bias[column + 1] : 0), negative_slope);
                 if (pairs && first) {
                     *reinterpret_cast<float2*>(to + column) = make_float2(left, right);
                 } else {

@@ -4,7 +4,8 @@
 struct AsyncTiles { float source[3][64][17], filters[3][64][17]; };  // 17: lanes that read a column meet different banks
 
 __global__ __launch_bounds__(256) void conv_async(const float* __restrict__ source, const float* __restrict__ filters,
-                                                  const float* __restrict__ bias, float* __restrict__ target, Conv conv) {
+                                                  const float* __restrict__ bias, float* __restrict__ target, Conv conv,
+                                                  float negative_slope) {
     auto& tiles = shared_memory<AsyncTiles>();
     const Block block = block_of<64, 64>(conv);
     if (block.row0 >= block.rows) return;
@@ -61,12 +62,12 @@ __global__ __launch_bounds__(256) void conv_async(const float* __restrict__ sour
     for (int i = 0; i < 4; i++) {
         int row = block.row0 + y + 16 * i;
         if (row >= block.rows) continue;
-        long long to = target_of(conv, block, row);
+        float* to = target + target_of(conv, block, row);
         #pragma unroll
         for (int j = 0; j < 4; j++) {
             int column = block.column0 + x + 16 * j;
             if (column < conv.columns)
-                target[to + column] = sum[i][j] + (bias ? bias[block.group * conv.columns + column] : 0);
+                to[column] = activated(sum[i][j] + (bias ? bias[block.group * conv.columns + column] : 0), negative_slope);
         }
     }
 }

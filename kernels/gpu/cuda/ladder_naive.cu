@@ -2,7 +2,7 @@
 // global memory, and the caches are all that helps.
 
 __global__ void conv_naive(const float* __restrict__ source, const float* __restrict__ filters, const float* __restrict__ bias,
-                           float* __restrict__ target, Conv conv) {
+                           float* __restrict__ target, Conv conv, float negative_slope) {
     const Block block = block_of<16, 16>(conv);
     const int row = block.row0 + threadIdx.x / 16, column = block.column0 + threadIdx.x % 16;
     if (row >= block.rows || column >= conv.columns) return;
@@ -19,5 +19,5 @@ __global__ void conv_naive(const float* __restrict__ source, const float* __rest
             const float* b = filters + static_cast<long long>(filter + element) * conv.channels;
             for (int channel = 0; channel < conv.channels; channel++) sum += a[channel] * b[channel];
         }
-    target[target_of(conv, block, row) + column] = sum;
+    target[target_of(conv, block, row) + column] = activated(sum, negative_slope);
 }

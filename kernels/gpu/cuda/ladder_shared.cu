@@ -4,7 +4,7 @@
 struct SharedTiles { float source[16][16], filters[16][17]; };  // 17: lanes that read a column meet different banks
 
 __global__ void conv_shared(const float* __restrict__ source, const float* __restrict__ filters, const float* __restrict__ bias,
-                            float* __restrict__ target, Conv conv) {
+                            float* __restrict__ target, Conv conv, float negative_slope) {
     auto& tiles = shared_memory<SharedTiles>();
     const Block block = block_of<16, 16>(conv);
     if (block.row0 >= block.rows) return;
@@ -31,5 +31,6 @@ __global__ void conv_shared(const float* __restrict__ source, const float* __res
         __syncthreads();  // before the tiles are overwritten
     }
     if (row >= block.rows || column >= conv.columns) return;
-    target[target_of(conv, block, row) + column] = sum + (bias ? bias[block.group * conv.columns + column] : 0);
+    sum += bias ? bias[block.group * conv.columns + column] : 0;
+    target[target_of(conv, block, row) + column] = activated(sum, negative_slope);
 }

@@ -1,6 +1,7 @@
 """Convolution and its transpose, with PyTorch's options and TensorFlow's "same"."""
 
 from scratchnet import ops
+from scratchnet.creation import zeros
 from scratchnet.nn import checks
 from scratchnet.tensor import Tensor
 
@@ -43,6 +44,7 @@ def conv2d(
     padding: Padding = 0,
     dilation=1,
     groups: int = 1,
+    negative_slope: float = 1.0,
 ) -> Tensor:
     """Cross-correlation: out[n,k,i,j] = bias[k] + sum input[n, c, i s - p + a d, j s - p + b d] weight[k,c,a,b].
 
@@ -51,6 +53,7 @@ def conv2d(
         weight: (K, C / groups, kH, kW).
         bias: (K,).
         padding: an int, a pair, ((top, bottom), (left, right)), "valid" (none) or "same" (see ``same_padding``).
+        negative_slope: of a leaky ReLU in the same pass over the output; 0 is a ReLU, 1 none, below 0 refused.
 
     Returns:
         (N, K, oH, oW) with oH = floor((H + p_top + p_bottom - d (kH - 1) - 1) / s) + 1.
@@ -65,9 +68,13 @@ def conv2d(
         stride, dilation = checks.pair("conv2d", "stride", stride), checks.pair("conv2d", "dilation", dilation)
         padding = same_padding(input.shape[2:], weight.shape[2:], stride, dilation)
     padding = padding_sides("conv2d", 0 if padding == "valid" else padding)
+    if bias is not None:
+        checks.shape("conv2d", bias, weight.shape[0], name="bias")
+    if negative_slope != 1:
+        bias = zeros(weight.shape[0], dtype=weight.dtype, device=weight.device) if bias is None else bias
+        return ops.conv2d_leaky_relu(input, weight, bias, negative_slope, stride, padding, dilation, groups)
     if bias is None:
         return ops.conv2d(input, weight, stride, padding, dilation, groups)
-    checks.shape("conv2d", bias, weight.shape[0], name="bias")
     return ops.conv2d_bias(input, weight, bias, stride, padding, dilation, groups)
 
 
