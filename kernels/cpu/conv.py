@@ -155,8 +155,9 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride, negativ
     starts[:, :channels_to] = bias.reshape(groups, channels_to)
     patches = patches_of(offsets_y, offsets_x, step, source.shape[3], channels_from)
     pixels = source.shape[0] * extent[0] * extent[1]
-    block = max(1, _PATCHES_BYTES // (depth * source.itemsize) // _TILE_MULTIPLE) * _TILE_MULTIPLE
-    block = min(block, _round_up(-(-pixels // tasks_for(pixels)), _TILE_MULTIPLE))  # no thread goes without
+    most = max(1, _PATCHES_BYTES // (depth * source.itemsize) // _TILE_MULTIPLE) * _TILE_MULTIPLE
+    blocks = _round_up(-(-pixels // most), tasks_for(pixels))  # as many for each thread
+    block = _round_up(-(-pixels // blocks), _TILE_MULTIPLE)
     tasks = tasks_for(-(-pixels // block))
     scratch = empty((tasks, block * (depth + panels * width)), source.dtype)
     is_source = len(rows) == len(columns) == 1 and extent == source.shape[1:3] and step == (1, 1)
