@@ -1,4 +1,4 @@
-"""Numbers and folders that no example can use are refused before anything is made: exit code 2 and one line that says why."""
+"""Numbers and folders that no example can use are refused before anything is made, in one line and with exit code 2."""
 
 import importlib
 

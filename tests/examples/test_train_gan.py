@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 from scripts import run, run_killed
 
+import scratchnet as sn
 import train_gan
 from reporting import assert_within
-from scratchnet import data
+from scratchnet import data, optim
+from scratchnet.serialization import load_checkpoint
 
-ARGUMENTS = ["--smoke", "--epochs", 2, "--model", "small"]
+ARGUMENTS = ["--smoke", "--epochs", 2, "--model", "small", "--generator-lr", 4e-4, "--decay"]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,18 @@ def test_a_killed_run_goes_on_bit_for_bit(trained, tmp_path):
     assert result.returncode == 0, result.stderr
     for name in ("step-00000016.safetensors", "generator.safetensors", "samples/epoch-0002.png", "samples.gif"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_the_rates_fall_to_zero_where_that_is_wanted(trained):
+    optimizer = optim.SGD([sn.zeros(1, requires_grad=True)], lr=2.0)
+    schedule, rates = train_gan.decay(optimizer, 10, True), []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        schedule.step()
+    np.testing.assert_allclose(rates, [2, 2, 2, 2, 2, 2, 1.6, 1.2, 0.8, 0.4])
+    generator = optim.Adam(train_gan.build("small", 1, 28)[0].parameters())
+    load_checkpoint(trained / "step-00000016.safetensors", g_optimizer=generator)
+    assert generator.param_groups[0]["initial_lr"] == 4e-4 and generator.param_groups[0]["lr"] == 0
 
 
 @pytest.mark.parametrize("model", ["linear", "dcgan", "conditional", "wgan-gp"])
