@@ -71,6 +71,13 @@ def test_a_convolution_with_its_activation_has_the_bits_of_both(activation, join
         assert first.data.tobytes() == second.data.tobytes()
 
 
+def test_an_infinite_gradient_ends_where_relu_is_off():
+    net, x = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), sn.ones(1, 1, 2, 2, requires_grad=True)
+    nn.init.constant_(net[0].bias, -9)
+    (gradient,) = autograd.grad(net(x), [x], sn.full((1, 1, 2, 2), np.inf))
+    assert not gradient.data.any()
+
+
 def test_who_watches_sees_convolution_and_activation():
     net, x, seen = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), sn.ones(1, 1, 4, 4), []
     assert names_of_nodes(net(x)) == ["conv2d_leaky_relu"]
