@@ -276,7 +276,8 @@ def run_tests(report, rows, seconds):
 def machine():
     """The GPU's name and the versions at work."""
     cupy = find_cupy()
-    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"]
+    name = name.decode() if isinstance(name, bytes) else name
     theirs = f"PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}" if torch else "no PyTorch"
     return f"{name}, driver {cupy.cuda.runtime.driverGetVersion()}; CuPy {cupy.__version__}, {theirs}"
 

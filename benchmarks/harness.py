@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numba
 import numpy as np
 
 try:
@@ -21,6 +20,8 @@ _RUNS_OF_A_TURN = 3
 
 def machine() -> str:
     """The processor's name, its cores, and the versions at work."""
+    import numba  # here, since the GPU's tables need none
+
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
