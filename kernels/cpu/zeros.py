@@ -4,7 +4,7 @@ dw[k, c, tap] = sum over pixels p of grad[k, p] * input[c, p at tap]. Units that
 leave entries all of whose terms are 0: one in eight in the second layer of a convolutional VAE on MNIST. The
 definition gives 0 there. Winograd's sums give rounding errors, of which Adam makes steps as long as any other.
 
-So it is asked whether some pixel has both factors: 64 pixels are the bits of a word, and one AND answers for all of
+So it is asked whether some pixel has both factors: 32 pixels are the bits of a word, and one AND answers for all of
 them. Where factors are rarely 0 the first word settles an entry; where all are, the words cost a sixteenth of the
 multiplications of the definition.
 """
@@ -15,98 +15,100 @@ from .compile import entry, inlined, portion, serial, tasks_for
 from .fork import fork
 from .patches import following, position
 
-_BITS = 64
-_WORDS = 16  # read at a time, after the first
+_BITS = 32  # as wide as a float32: a vector of numbers becomes a vector of words
+_WORDS, _TOGETHER = 32, 4
 
 
 def clear_sums_of_zeros(grad_weight, source, grad, geometry):
     """Set to 0 what has no term other than 0. source (N, H, W, C), grad (N, OH, OW, K), grad_weight (K, C, KH, KW)."""
     corner = tuple(-before for before, _ in geometry.padding)
-    _clear(grad_weight, source, grad, geometry.stride, corner, tasks_for(len(grad_weight)))
+    k, c, kernel_height, kernel_width = grad_weight.shape
+    taps = kernel_height * kernel_width
+    met, settled = np.zeros(k * taps * c, np.uint32), np.zeros(k * taps, np.bool_)  # a row for each (k, tap)
+    inputs, grads = np.empty((_WORDS, taps * c), np.uint32), np.empty((_WORDS, k), np.uint32)
+    _clear(grad_weight, source, grad, geometry.stride, corner, met, settled, inputs, grads, tasks_for(k))
 
 
 @entry
-def _clear(grad_weight, source, grad, stride, corner, tasks):
-    fork(_clear_outputs, (grad_weight, source, grad, stride, corner), tasks)
+def _clear(grad_weight, source, grad, stride, corner, met, settled, inputs, grads, tasks):
+    words, first = _TOGETHER, 0
+    while first * grad.shape[3] < grad.size and not settled.all():
+        fork(_read, (inputs, grads, source, grad, grad_weight.shape, stride, corner, first), words)
+        fork(_meet, (met, settled, inputs, grads, words), tasks)
+        first, words = first + words * _BITS, len(inputs)
+    fork(_clear_unmet, (grad_weight, met, settled), tasks)
 
 
 @serial
-def _clear_outputs(grad_weight, source, grad, stride, corner, tasks, task):
-    outputs, channels, kernel_height, kernel_width = grad_weight.shape
-    begin, end = portion(outputs, tasks, task)
-    rows = (end - begin) * kernel_height * kernel_width  # one for each output channel and tap
-    met, settled = np.zeros(rows * channels, np.uint64), np.zeros(rows, np.bool_)
-    inputs = np.empty(_WORDS * kernel_height * kernel_width * channels, np.uint64)
-    grads = np.empty(_WORDS * (end - begin), np.uint64)
-    pixels, first, words = grad.shape[0] * grad.shape[1] * grad.shape[2], 0, 1
-    while first < pixels and not settled.all():
-        words = min(words, -(-(pixels - first) // _BITS))
-        _read_grads(grads, words, grad, begin, end, first)
-        _read_inputs(inputs, words, source, grad.shape, (kernel_height, kernel_width), stride, corner, first)
-        _meet(met, settled, inputs, grads, words, channels, end - begin)
-        first, words = first + words * _BITS, _WORDS
-    for row in range(rows):
-        if not settled[row]:
-            k, tap = divmod(row, kernel_height * kernel_width)
-            for c in range(channels):
-                if met[row * channels + c] == 0:
-                    grad_weight[begin + k, c, tap // kernel_width, tap % kernel_width] = 0
-
-
-@serial
-def _read_grads(grads, words, grad, begin, end, first):
-    """Bit i of grads[word, k] says whether grad of that word's pixel i is other than 0."""
-    flat, channels = grad.reshape(grad.size), grad.shape[3]
-    grads[: words * (end - begin)] = 0
-    for pixel in range(first, min(first + words * _BITS, flat.size // channels)):
-        word, bit = divmod(pixel - first, _BITS)
-        _note(grads, word * (end - begin), flat, pixel * channels + begin, end - begin, bit)
-
-
-@serial
-def _read_inputs(inputs, words, source, grad_shape, kernel, stride, corner, first):
-    """Bit i of inputs[word, tap, c] says so of what the tap sees of pixel i."""
-    _, height, width, channels = source.shape
-    flat, size = source.reshape(source.size), kernel[0] * kernel[1] * channels
-    extent = grad_shape[1:3]
-    inputs[: words * size] = 0
+def _read(inputs, grads, source, grad, weight_shape, stride, corner, first, tasks, word):
+    """Bit i of grads[word, k] says whether grad of that word's pixel i is other than 0, and bit i of
+    inputs[word, (tap, c)] whether what the tap sees of it is.
+    """
+    _, channels, kernel_height, kernel_width = weight_shape
+    _, height, width, _ = source.shape
+    source_flat, grad_flat, outputs, extent = (
+        source.reshape(source.size),
+        grad.reshape(grad.size),
+        grad.shape[3],
+        grad.shape[1:3],
+    )
+    inputs[word] = 0
+    grads[word] = 0
+    first += word * _BITS
     n, y, x = position(first, extent)
-    for pixel in range(first, min(first + words * _BITS, grad_shape[0] * extent[0] * extent[1])):
-        word, bit = divmod(pixel - first, _BITS)
+    for bit in range(min(_BITS, grad.size // outputs - first)):
+        _note(grads[word], 0, grad_flat, (first + bit) * outputs, outputs, bit)
         left = x * stride[1] + corner[1]
-        low, high = max(-left, 0), min(kernel[1], width - left)
-        for h in range(kernel[0]):
+        low, high = max(-left, 0), min(kernel_width, width - left)
+        for h in range(kernel_height):
             row = y * stride[0] + corner[0] + h
             if 0 <= row < height and low < high:
-                to, at = (
-                    word * size + (h * kernel[1] + low) * channels,
-                    ((n * height + row) * width + left + low) * channels,
-                )
-                _note(inputs, to, flat, at, (high - low) * channels, bit)
+                at = ((n * height + row) * width + left + low) * channels
+                _note(inputs[word], (h * kernel_width + low) * channels, source_flat, at, (high - low) * channels, bit)
         n, y, x = following(n, y, x, extent)
 
 
 @inlined
 def _note(words, to, values, at, count, bit):
     """Unsigned places: of signed ones Numba asks whether they count from the end, and the loop takes 5 times longer."""
+    one = np.uint32(1) << np.uint32(bit)
     for i in range(count):
-        words[np.uint64(to + i)] |= np.uint64(values[np.uint64(at + i)] != 0) << np.uint64(bit)
+        words[np.uint64(to + i)] |= one if values[np.uint64(at + i)] != 0 else np.uint32(0)
 
 
 @serial
-def _meet(met, settled, inputs, grads, words, channels, outputs):
+def _meet(met, settled, inputs, grads, words, tasks, task):
     """met[k, tap, c] becomes other than 0 where two factors meet in these words; settled, where all c have met."""
-    taps = len(settled) // outputs
-    for row in range(len(settled)):
+    outputs = grads.shape[1]
+    taps, channels = len(settled) // outputs, len(met) // len(settled)
+    begin, end = portion(outputs, tasks, task)
+    flat, step = inputs.reshape(inputs.size), inputs.shape[1]
+    for row in range(begin * taps, end * taps):
         if settled[row]:
             continue
-        k, tap = divmod(row, taps)
-        for word in range(words):
-            grad, to, at, missing = grads[word * outputs + k], row * channels, (word * taps + tap) * channels, 0
+        (k, tap), to, missing = divmod(row, taps), row * channels, np.uint32(0)
+        for word in range(0, words, _TOGETHER):
+            p, q, r, s = grads[word, k], grads[word + 1, k], grads[word + 2, k], grads[word + 3, k]
+            at = (word * taps + tap) * channels
+            if p | q | r | s:
+                for c in range(channels):
+                    i = at + c
+                    first = flat[np.uint64(i)] & p | flat[np.uint64(i + step)] & q
+                    second = flat[np.uint64(i + 2 * step)] & r | flat[np.uint64(i + 3 * step)] & s
+                    met[np.uint64(to + c)] |= first | second
+        for c in range(channels):
+            missing += np.uint32(met[np.uint64(to + c)] == 0)
+        settled[row] = missing == 0
+
+
+@serial
+def _clear_unmet(grad_weight, met, settled, tasks, task):
+    outputs, channels, _, kernel_width = grad_weight.shape
+    taps = len(settled) // outputs
+    begin, end = portion(outputs, tasks, task)
+    for row in range(begin * taps, end * taps):
+        if not settled[row]:
+            k, tap = divmod(row, taps)
             for c in range(channels):
-                both = met[np.uint64(to + c)] | inputs[np.uint64(at + c)] & grad
-                met[np.uint64(to + c)] = both
-                missing += both == 0
-            if missing == 0:
-                settled[row] = True
-                break
+                if met[row * channels + c] == 0:
+                    grad_weight[k, c, tap // kernel_width, tap % kernel_width] = 0
