@@ -22,7 +22,7 @@ def test_default_and_explanation(monkeypatch):
     monkeypatch.delenv("SCRATCHNET_KERNELS", raising=False)
     choice = kernels.explain(kernels.conv2d, X, W)
     assert str(choice).startswith("conv2d on cpu runs 'direct': the default choice")
-    assert kernels.conv2d.implementations("cpu")[0] == "depthwise"
+    assert kernels.conv2d.implementations("cpu")[0] == "dense"
     assert kernels.conv2d.implementations("cpu")[-1] == "reference"
     assert kernels.max_pool2d.implementations("cpu") == ["numba", "reference"]
 
@@ -62,9 +62,13 @@ def test_use_is_for_one_thread():
 def test_unknown_names_are_refused_with_a_list(monkeypatch):
     with pytest.raises(ValueError, match="use: no kernel 'conv3d'; there are adam_steps_, avg_pool2d"):
         kernels.use(conv3d="reference").__enter__()
-    with pytest.raises(ValueError, match="no implementation 'sgd' of conv2d_weight; there are depthwise, direct, "):
+    with pytest.raises(
+        ValueError, match="no implementation 'sgd' of conv2d_weight; there are dense, depthwise, direct, "
+    ):
         kernels.use(conv2d_weight="sgd").__enter__()
-    with pytest.raises(ValueError, match="no implementation 'magic'; there are async, cuda, depthwise, direct, "):
+    with pytest.raises(
+        ValueError, match="no implementation 'magic'; there are async, cuda, dense, depthwise, direct, "
+    ):
         kernels.use("magic").__enter__()
     monkeypatch.setenv("SCRATCHNET_KERNELS", "conv2d=magic")
     with pytest.raises(ValueError, match="SCRATCHNET_KERNELS: no implementation 'magic' of conv2d"):
