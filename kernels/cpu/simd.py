@@ -122,6 +122,35 @@ def clear(typing_context, target, t, count):
     return signature, codegen
 
 
+@intrinsic
+def turn(typing_context, source, s0, si, target, t0, tj, count):
+    """target[t0 + j tj + i] = source[s0 + i si + j] for all i < lanes, j < count: a square, transposed in registers.
+
+    All lanes x lanes elements of the source are read; count is at most lanes.
+    """
+    signature = types.void(source, *[types.intp] * 2, target, *[types.intp] * 3)
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, signature, args)
+        source, target = emit.address(0, args[1]), emit.address(3, args[4])
+        rows = [emit.load(emit.at(source, _index(0), (i, args[2])), _index(0), emit.lanes) for i in range(emit.lanes)]
+        step = 1
+        while step < emit.lanes:  # swaps bit `step` of a row's number with that of an element's
+            for i in (i for i in range(emit.lanes) if not i & step):
+                a, b = rows[i], rows[i | step]
+                low = [j + emit.lanes - step if j & step else j for j in range(emit.lanes)]
+                high = [j + emit.lanes if j & step else j + step for j in range(emit.lanes)]
+                mask = ir.VectorType(_lane, emit.lanes)
+                rows[i], rows[i | step] = (builder.shuffle_vector(a, b, mask(places)) for places in (low, high))
+            step *= 2
+        for j, row in enumerate(rows):
+            with builder.if_then(builder.icmp_signed("<", _index(j), args[6])):
+                emit.store(row, emit.at(target, _index(0), (j, args[5])), _index(0))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _make_tile(vectors):
     """The intrinsic that accumulates tile_rows(vectors) rows of `vectors` registers."""
     grid = [(i, j) for i in range(tile_rows(vectors)) for j in range(vectors)]

@@ -26,15 +26,18 @@ from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, tasks_for
 from .elementwise import activate
 from .fork import fork
-from .layout import channels_first, channels_last, flat
+from .layout import channels_first, channels_last, plain
 from .memory import empty
 from .patches import following, position
-from .simd import VECTOR_BYTES, clear, copy, lanes, panel_layout, product, tile_rows
-from .transform import from_products, outputs_to_products, taps_from_products, taps_to_products, to_products
+from .simd import VECTOR_BYTES, clear, copy, lanes, panel_layout, product, tile_height, tile_rows
+from .taps import read_taps, taps_into_products, taps_out_of_products, write_taps
+from .transform import from_products, outputs_to_products, to_products
 from .zeros import clear_sums_of_zeros
 
 MOST_POINTS = 6  # rounding grows with the points, and time hardly falls: F(4, 3), F(5, 2)
-_PACKED_TOGETHER = 8  # channels of the weight
+_PACKED_TOGETHER = 16  # channels of the weight
+_PASSING = 64  # channels of a weight that is too large to be kept
+_PASS_BY_BYTES = 1 << 22
 _L2_BYTES = 1 << 19  # products of a block of squares: half of the second-level cache
 _L3_BYTES = 1 << 23  # and of the last level, a thread's share
 
@@ -81,15 +84,20 @@ class Pass(NamedTuple):
     origin: tuple
     stride: tuple
     extent: tuple
-    kernel_taps: np.ndarray  # (P, 2, r): indices into the kernel's axes, -1 for none
+    offsets: np.ndarray  # (P, r r): indices into the kernel's taps, -1 for none
 
     @classmethod
-    def of(cls, y, x, outputs):
+    def of(cls, y, x, kernel_width, outputs):
         r = max(2, *map(len, y.taps + x.taps))
-        taps = [[h + [-1] * (r - len(h)), w + [-1] * (r - len(w))] for h in y.taps for w in x.taps]
+        rows, columns = ([taps + [-1] * (r - len(taps)) for taps in axis.taps] for axis in (y, x))
+        offsets = [
+            [-1 if -1 in (h, w) else h * kernel_width + w for h in row for w in column]
+            for row in rows
+            for column in columns
+        ]
         phases = [[top, left] for top in y.phases for left in x.phases]
         steps = ((y.step, x.step), (y.origin, x.origin), (y.stride, x.stride), (y.extent, x.extent))
-        return cls((0,) * outputs, (0,) * r, np.array(phases), *steps, np.array(taps, np.int64))
+        return cls((0,) * outputs, (0,) * r, np.array(phases), *steps, np.array(offsets, np.int64))
 
     @property
     def points(self):
@@ -125,9 +133,7 @@ def _plan(geometry, dtype, to_input=False):
     if to_input:
         axes = [(y, x) for y in input_axes(geometry, 0) for x in input_axes(geometry, 1)]
         channels = channels[::-1]
-    passes, cycles, by_definition = zip(
-        *(_best_pass(y, x, geometry.batch, *channels, dtype) for y, x in axes), strict=True
-    )
+    passes, cycles, by_definition = zip(*(_best_pass(y, x, geometry, channels, dtype) for y, x in axes), strict=True)
     if dtype == np.float64:
         return Plan(passes, doubt="float64 is asked for where rounding counts")
     doubt = f"an estimate of {sum(cycles):.1e} cycles against {sum(by_definition):.1e}"
@@ -168,23 +174,23 @@ def _with_plan(plan):
     }
 
 
-def _best_pass(y, x, batch, channels_from, channels_to, dtype):
+def _best_pass(y, x, geometry, channels, dtype):
     """(pass, its estimated cycles, those of the definition): the number of outputs that takes the least time.
 
     The factors are measured, for one core: a vector of products takes one cycle, transforms 12 (of the source), 6 (of
     the target) for each of their n^2 vectors, a weight 108 for each of its taps and 10 for each of its points.
     """
-    vectors_from, vectors_to = (-(-c // lanes(dtype)) for c in (channels_from, channels_to))
+    vectors_from, vectors_to = (-(-c // lanes(dtype)) for c in channels)
     taps = sum(len(h) * len(w) for h in y.taps for w in x.taps)
-    direct = batch * y.extent * x.extent * taps * channels_from * vectors_to / 0.85
-    direct += taps * channels_from * vectors_to * 108
+    direct = geometry.batch * y.extent * x.extent * taps * channels[0] * vectors_to / 0.85
+    direct += taps * channels[0] * vectors_to * 108
     best = None
     for outputs in range(2, MOST_POINTS):
-        work = Pass.of(y, x, outputs)
+        work = Pass.of(y, x, geometry.kernel_size[1], outputs)
         if work.points > MOST_POINTS:
             break
         rows, columns = work.grid()
-        squares, depth = batch * rows * columns, len(work.phases) * vectors_from
+        squares, depth = geometry.batch * rows * columns, len(work.phases) * vectors_from
         each = depth * lanes(dtype) * vectors_to + 12 * depth + 6 * vectors_to
         weight = depth * lanes(dtype) * vectors_to * (108 * len(work.taps) ** 2 + 10 * work.points**2)
         cycles = squares * work.points**2 * each + weight
@@ -213,9 +219,9 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     )
     n, c, height, width = geometry.full_input_size
     grad_input = empty((n, height, width, c), weight.dtype)
-    source, turned, none = channels_last(grad_output), weight.swapaxes(0, 1), np.zeros(c, weight.dtype)
+    source, none = channels_last(grad_output), np.zeros(c, weight.dtype)
     for work in _plan(geometry, weight.dtype, to_input=True).passes:
-        _correlate(work, source, turned, none, grad_input)
+        _correlate(work, source, weight, none, grad_input, to_input=True)
     return channels_first(grad_input)
 
 
@@ -231,24 +237,20 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     squares, products = source.shape[0] * rows * columns, work.points**2
     depth = len(work.phases) * _whole_vectors(c, source.dtype)
     panels, vectors, width = panel_layout(k, source.dtype)
-    slab = max(64, _L3_BYTES // (products * (depth + panels * width) * source.itemsize))
-    slab = min(slab, squares)
-    padded = -(-depth // tile_rows(vectors)) * tile_rows(vectors)
+    columns = panels * width
+    slab = min(squares, max(64, _L3_BYTES // (products * (depth + columns) * source.itemsize)))
     left = _planes((products,), slab * depth, source.dtype)
-    right = _planes((products,), slab * panels * width, source.dtype)
-    sums = empty((products, padded, panels * width), source.dtype)
+    right = _planes((products,), slab * columns, source.dtype)
     tasks = tasks_for(slab)
-    patches = np.zeros((tasks, products * max(depth, panels * width)), source.dtype)
-    none = np.zeros(width, source.dtype)
-    _weight_sums(
-        work.outputs, work.taps, source, work.phases, work.step, grad, vectors, slab, depth, left, right, sums, none,
-        patches, squares, tasks,
-    )  # fmt: skip
+    patches = np.zeros((tasks, products * max(depth, columns)), source.dtype)
     grad_weight = empty(geometry.full_weight_size, source.dtype)
-    memory, strides = flat(grad_weight)
-    _unpack_weight(
-        work.outputs, work.taps, sums, width, memory, strides, _offsets(work, strides), c, k, depth // len(work.phases),
-        tasks_for(c),
+    memory, (strides, size) = grad_weight.reshape(-1), _strides(grad_weight.shape)
+    pass_by = slab == squares and products * depth * columns * source.itemsize > _PASS_BY_BYTES
+    padded = -(-depth // tile_rows(vectors)) * tile_rows(vectors)
+    sums = empty((0 if pass_by else products, padded, columns), source.dtype)
+    _add_up_weight(
+        work.outputs, work.taps, source, work.phases, work.step, grad, vectors, slab, depth, left, right, sums, patches,
+        squares, tasks, memory, strides, size, work.offsets, c, k,
     )  # fmt: skip
     clear_sums_of_zeros(grad_weight, source, grad, geometry)
     return grad_weight
@@ -258,30 +260,44 @@ def _whole_vectors(channels, dtype):
     return -(-channels // lanes(dtype)) * lanes(dtype)
 
 
-def _correlate(work, source, weight, bias, target, negative_slope=1):
-    """One pass: weight (to, from, KH, KW) may be a transposed view of contiguous memory."""
-    k, c = weight.shape[:2]
+def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=False):
+    """One pass with a weight (K, C, KH, KW), from C to K channels or, to_input, from K to C."""
+    weight, (strides, size) = plain(weight), _strides(weight.shape, to_input)
+    k, c = weight.shape[:2] if not to_input else weight.shape[1::-1]
     rows, columns = work.grid()
     squares, products = source.shape[0] * rows * columns, work.points**2
-    packed, vectors = _pack(work, weight, source.dtype)
-    _, panels, depth, width = packed.shape
-    block = _block(squares, products * (depth + panels * width) * source.itemsize, packed.nbytes, tile_rows(vectors))
-    tasks = tasks_for(-(-squares // block))
-    left = _planes((tasks, products), block * depth, source.dtype)
-    right = _planes((tasks, products), block * panels * width, source.dtype)
-    patches = np.zeros((tasks, products * max(_whole_vectors(c, source.dtype), panels * width)), source.dtype)
+    panels, vectors, width = panel_layout(k, source.dtype)
+    channels, height = _whole_vectors(c, source.dtype), tile_rows(vectors)
+    depth, itemsize = len(work.phases) * channels, source.itemsize
+    weight_bytes = products * depth * panels * width * itemsize
+    pass_by = weight_bytes > _PASS_BY_BYTES and products * depth * squares * itemsize < 2 * _L3_BYTES
+    if pass_by:
+        block, tasks, wide = -(-squares // height) * height, tasks_for(panels), width
+        packed = _planes((tasks, products), _PASSING * width, source.dtype)
+    else:
+        block, wide = (
+            _block(squares, products * (depth + panels * width) * itemsize, weight_bytes, height),
+            panels * width,
+        )
+        tasks = tasks_for(-(-squares // block))
+        packed = (empty if channels == c else np.zeros)((products, panels, depth, width), source.dtype)
+    left = _planes((1 if pass_by else tasks, products), block * depth, source.dtype)
+    right = _planes((tasks, products), block * wide, source.dtype)
+    patches = np.zeros((tasks_for(squares), products * max(channels, wide)), source.dtype)
     starts = np.zeros((2, panels * width), source.dtype)
     starts[1, :k] = bias
-    _multiply_squares(
-        work.outputs, work.taps, source, work.phases, work.step, packed, starts, target, work.origin, work.stride,
-        work.extent, vectors, block, target.dtype.type(negative_slope), left, right, patches, tasks,
+    (_multiply_panels if pass_by else _multiply_squares)(
+        work.outputs, work.taps, source, work.phases, work.step, weight.reshape(-1), strides, size, work.offsets, c, k,
+        channels, packed, starts, target, work.origin, work.stride, work.extent, vectors, block,
+        target.dtype.type(negative_slope), left, right, patches, tasks,
     )  # fmt: skip
 
 
-def _offsets(work, strides):
-    """For each phase and each of its r x r taps, where it lies in the weight's memory; -1 where there is none."""
-    rows, columns = work.kernel_taps[:, 0, :, None], work.kernel_taps[:, 1, None, :]
-    return np.where((rows < 0) | (columns < 0), -1, rows * strides[2] + columns * strides[3]).reshape(-1)
+def _strides(weight_size, to_input=False):
+    """How far the channels `to` and `from` of a weight (K, C, KH, KW) are apart in memory, and its number of taps."""
+    _, c, kernel_height, kernel_width = weight_size
+    size = kernel_height * kernel_width
+    return ((size, c * size) if to_input else (c * size, size)), size
 
 
 def _block(squares, bytes_of_square, bytes_of_weight, height):
@@ -305,57 +321,38 @@ def _planes(shape, size, dtype):
     return empty((*shape, size + lanes(dtype)), dtype)
 
 
-def _pack(work, weight, dtype):
-    """G w G^T for all channels, as (n^2, panels, depth, width); depth counts phases and channels."""
-    k, c = weight.shape[:2]
-    panels, vectors, width = panel_layout(k, dtype)
-    channels = _whole_vectors(c, dtype)
-    make = empty if channels == c else np.zeros
-    packed = make((work.points**2, panels, len(work.phases) * channels, width), dtype)
-    memory, strides = flat(weight)
-    _pack_weight(
-        work.outputs, work.taps, memory, strides, _offsets(work, strides), c, k, channels, packed, tasks_for(c)
-    )
-    return packed, vectors
-
-
-@entry
-def _pack_weight(outputs, taps, weight, strides, offsets, channels_from, channels_to, channels, packed, tasks):
-    fork(_pack_channels, (outputs, taps, weight, strides, offsets, channels_from, channels_to, channels, packed), tasks)
-
-
 @serial
-def _pack_channels(outputs, taps, weight, strides, offsets, channels_from, channels_to, channels, packed, tasks, task):
-    """Few channels and one panel at a time, so that the taps of a pair of channels are read once and stay in cache."""
+def _pack_channels(
+    outputs, taps, weight, strides, size, offsets, channels_from, channels_to, channels, packed, tasks, task
+):
+    """packed[xi, panel, (phase, from), to]: G w G^T of the task's channels `from`. Depth counts phases and channels."""
     begin, end = portion(channels_from, tasks, task)
-    r, n = len(taps), len(outputs) + len(taps) - 1
     _, panels, depth, width = packed.shape
-    flat, plane, size = packed.reshape(packed.size), panels * depth * width, len(offsets) * width
-    squares = np.zeros(_PACKED_TOGETHER * size, packed.dtype)
+    flat, plane = packed.reshape(packed.size), panels * depth * width
+    turned = np.empty(_PACKED_TOGETHER * size * width, packed.dtype)
+    squares = np.empty(len(taps) ** 2 * width, packed.dtype)
     for panel in range(panels):
-        there = min(width, channels_to - panel * width)
-        squares[:] = 0
         for first in range(begin, end, _PACKED_TOGETHER):
             last = min(first + _PACKED_TOGETHER, end)
-            for k in range(there):
-                for c in range(first, last):
-                    at, to = (panel * width + k) * strides[0] + c * strides[1], (c - first) * size + k
-                    for t in range(len(offsets)):
-                        if offsets[t] >= 0:
-                            squares[to + t * width] = weight[at + offsets[t]]
-            for c in range(first, last):
-                for p in range(len(offsets) // (r * r)):
-                    taps_to_products(
-                        outputs, taps, squares, (c - first) * size + p * r * r * width, r * width, width,
-                        flat, (panel * depth + p * channels + c) * width, n * plane, plane, width,
-                    )  # fmt: skip
+            start = panel * width
+            read_taps(weight, strides, size, start, channels_to - start, first, last, turned, width)
+            for p in range(len(offsets)):
+                place = (panel * depth + p * channels + first) * width
+                taps_into_products(
+                    outputs, taps, turned, size, offsets[p], last - first, squares, flat, place, width, plane, width
+                )  # fmt: skip
 
 
 @entry
 def _multiply_squares(
-    outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, slope, left,
-    right, patches, tasks,
+    outputs, taps, source, phases, step, weight, strides, size, offsets, channels_from, channels_to, channels, packed,
+    starts, target, origin, stride, extent, vectors, block, slope, left, right, patches, tasks,
 ):  # fmt: skip
+    """Transform the whole weight, then take blocks of squares, each for all channels."""
+    fork(
+        _pack_channels,
+        (outputs, taps, weight, strides, size, offsets, channels_from, channels_to, channels, packed), len(patches),
+    )  # fmt: skip
     fork(
         _multiply_blocks,
         (
@@ -364,6 +361,72 @@ def _multiply_squares(
         ),
         tasks,
     )  # fmt: skip
+
+
+@entry
+def _multiply_panels(
+    outputs, taps, source, phases, step, weight, strides, size, offsets, channels_from, channels_to, channels, packed,
+    starts, target, origin, stride, extent, vectors, block, slope, left, right, patches, tasks,
+):  # fmt: skip
+    """Transform all squares, then let the weight pass by: a panel of it is transformed, used, and forgotten."""
+    fork(
+        _read_all, (outputs, taps, source, phases, step, target.shape, extent, len(phases) * channels, left, patches),
+        len(patches),
+    )  # fmt: skip
+    fork(
+        _multiply_panel,
+        (
+            outputs, taps, source.shape[0], weight, strides, size, offsets, channels_from, channels_to, channels,
+            packed, starts, target, origin, stride, extent, vectors, slope, left, right, patches,
+        ),
+        tasks,
+    )  # fmt: skip
+
+
+@serial
+def _read_all(outputs, taps, source, phases, step, target_size, extent, depth, left, patches, tasks, task):
+    m = len(outputs)
+    grid = ((extent[0] + m - 1) // m, (extent[1] + m - 1) // m)
+    begin, end = portion(source.shape[0] * grid[0] * grid[1], tasks, task)
+    _read_squares(
+        outputs, taps, source, phases, step, grid, begin, end - begin, left.reshape(left.size)[begin * depth :], depth,
+        left.shape[2], patches[task],
+    )  # fmt: skip
+
+
+@serial
+def _multiply_panel(
+    outputs, taps, images, weight, strides, size, offsets, channels_from, channels_to, channels, packed, starts, target,
+    origin, stride, extent, vectors, slope, left, rights, patches, tasks, task,
+):  # fmt: skip
+    m, width = len(outputs), vectors * VECTOR_BYTES // packed.itemsize
+    n, depth = m + len(taps) - 1, len(offsets) * channels
+    grid = ((extent[0] + m - 1) // m, (extent[1] + m - 1) // m)
+    count, plane, right = images * grid[0] * grid[1], packed.shape[2], rights[task]
+    panel_weight, flat_right = packed[task].reshape(packed[task].size), right.reshape(right.size)
+    turned = np.empty(_PASSING * size * width, packed.dtype)
+    squares = np.empty(len(taps) ** 2 * width, packed.dtype)
+    begin, end = portion((channels_to + width - 1) // width, tasks, task)
+    for start in range(begin * width, end * width, width):
+        for first in range(0, channels_from, _PASSING):
+            last = min(first + _PASSING, channels_from)
+            read_taps(weight, strides, size, start, channels_to - start, first, last, turned, width)
+            for p in range(len(offsets)):
+                taps_into_products(
+                    outputs, taps, turned, size, offsets[p], last - first, squares, panel_weight, 0, width, plane, width
+                )
+                for xi in range(n * n):
+                    sums = flat_right[xi * right.shape[1] :]
+                    constant = starts[1 if xi == n + 1 else 0][start:]
+                    begun = first + p > 0
+                    product(
+                        vectors, left[0, xi][p * channels + first :], depth, 1, panel_weight[xi * plane :], 0, width,
+                        last - first, sums if begun else constant, width if begun else 0, sums, width, count, 1,
+                    )  # fmt: skip
+        _write_squares(
+            outputs, taps, flat_right, width, right.shape[1], target, start, origin, stride, extent, grid, 0, count,
+            slope, patches[task],
+        )  # fmt: skip
 
 
 @serial
@@ -390,7 +453,7 @@ def _multiply_blocks(
                 width, depth, start, 0, right[xi], columns, size, panels,
             )  # fmt: skip
         _write_squares(
-            outputs, taps, flat_right, columns, right.shape[1], target, origin, stride, extent, grid, first, size,
+            outputs, taps, flat_right, columns, right.shape[1], target, 0, origin, stride, extent, grid, first, size,
             slope, patch,
         )  # fmt: skip
 
@@ -429,45 +492,73 @@ def _read_squares(outputs, taps, source, phases, step, grid, first, size, left, 
 
 @serial
 def _write_squares(
-    outputs, taps, right, columns, plane, target, origin, stride, extent, grid, first, size, slope, patch
+    outputs, taps, right, columns, plane, target, start, origin, stride, extent, grid, first, size, slope, patch
 ):
-    """A^T (...) A of squares, where the target has the pixel, then the activation, for which the stride must be 1."""
+    """A^T (...) A of squares, where the target has the pixel, then the activation, for which the stride must be 1.
+
+    right has `columns` channels, of which the first is the target's channel `start`.
+    """
     m = len(outputs)
     n = m + len(taps) - 1
     _, height, width, channels = target.shape
-    flat = target.reshape(target.size)
+    flat, there = target.reshape(target.size), min(columns, channels - start)
     rows, row = stride[0] * width * channels, stride[1] * channels
     image, y, x = position(first, grid)
     for i in range(size):
         top, left = origin[0] + y * m * stride[0], origin[1] + x * m * stride[1]
-        corner = ((image * height + top) * width + left) * channels
+        corner = ((image * height + top) * width + left) * channels + start
         tall, wide = min(m, extent[0] - y * m), min(m, extent[1] - x * m)
-        if tall == m and wide == m and columns == channels:
-            from_products(outputs, taps, right, i * columns, n * plane, plane, flat, corner, rows, row, channels)
+        if tall == m and wide == m and columns == there:
+            from_products(outputs, taps, right, i * columns, n * plane, plane, flat, corner, rows, row, columns)
         else:
             from_products(outputs, taps, right, i * columns, n * plane, plane, patch, 0, m * columns, columns, columns)
             for a in range(tall):
                 for b in range(wide):
-                    copy(flat, corner + a * rows + b * row, patch, (a * m + b) * columns, channels)
+                    copy(flat, corner + a * rows + b * row, patch, (a * m + b) * columns, there)
         for a in range(tall):
-            activate(flat, corner + a * rows, wide * channels, slope)
+            if there == channels:
+                activate(flat, corner + a * rows, wide * channels, slope)
+            else:
+                for b in range(wide):
+                    activate(flat, corner + a * rows + b * row, there, slope)
         image, y, x = following(image, y, x, grid)
 
 
 @entry
-def _weight_sums(
-    outputs, taps, source, phases, step, grad, vectors, slab, depth, left, right, sums, none, patches, squares, tasks
-):
-    """sums[xi] = sum over squares of left[xi]^T right[xi], a slab of squares at a time."""
-    panels = sums.shape[2] * sums.itemsize // (vectors * VECTOR_BYTES)
+def _add_up_weight(
+    outputs, taps, source, phases, step, grad, vectors, slab, depth, left, right, sums, patches, squares, tasks, weight,
+    strides, size, offsets, channels_from, channels_to,
+):  # fmt: skip
+    """sums[xi] = sum over squares of left[xi]^T right[xi], a slab of squares at a time, and from them the gradient.
+
+    Without memory for sums there is one slab, and sums of a block of channels pass by, as in _multiply_panels.
+    """
+    width = vectors * VECTOR_BYTES // grad.itemsize
+    panels = (channels_to + width - 1) // width
     for first in range(0, squares, slab):
-        size = min(slab, squares - first)
+        count = min(slab, squares - first)
         fork(
             _read_slab,
-            (outputs, taps, source, phases, step, grad, first, size, depth, left, right, sums.shape[2], patches),
+            (outputs, taps, source, phases, step, grad, first, count, depth, left, right, panels * width, patches),
             tasks,
         )
-        fork(_add_products, (vectors, first, size, depth, left, right, sums, none), len(sums) * panels)
+        fork(_add_products, (vectors, first, count, depth, left, right, sums), len(sums) * panels)
+    channels = depth // len(offsets)
+    if len(sums) > 0:
+        fork(
+            _unpack_channels,
+            (outputs, taps, sums, width, weight, strides, size, offsets, channels_from, channels_to, channels),
+            len(patches),
+        )
+    else:
+        fork(
+            _add_block,
+            (
+                outputs, taps, vectors, squares, depth, left, right, weight, strides, size, offsets, channels_from,
+                channels_to, channels,
+            ),
+            panels * ((channels_from + _PASSING - 1) // _PASSING),
+        )  # fmt: skip
 
 
 @serial
@@ -486,16 +577,42 @@ def _read_slab(
 
 
 @serial
-def _add_products(vectors, first, size, depth, left, right, sums, none, tasks, task):
+def _add_products(vectors, first, size, depth, left, right, sums, tasks, task):
     products, padded, columns = sums.shape
-    panels = tasks // products
+    panels, width = tasks // products, vectors * VECTOR_BYTES // sums.itemsize
     xi, panel = divmod(task, panels)
-    column = panel * (columns // panels)
-    total = sums.reshape(sums.size)[xi * padded * columns + column :]
-    start, si = (total, columns) if first > 0 else (none, 0)
+    total = sums.reshape(sums.size)[xi * padded * columns + panel * width :]
+    start, si = (total, columns) if first > 0 else (np.zeros(width, sums.dtype), 0)
     product(
-        vectors, left[xi], 1, depth, right[xi, column:], 0, columns, size, start, si, total, columns, depth, 1
-    )  # fmt: skip
+        vectors, left[xi], 1, depth, right[xi, panel * width :], 0, columns, size, start, si, total, columns, depth, 1
+    )
+
+
+@serial
+def _add_block(
+    outputs, taps, vectors, squares, depth, left, right, weight, strides, size, offsets, channels_from, channels_to,
+    channels, tasks, task,
+):  # fmt: skip
+    """The gradient for _PASSING channels `from` and a panel of channels `to`."""
+    n, width = len(outputs) + len(taps) - 1, vectors * VECTOR_BYTES // weight.itemsize
+    panels = (channels_to + width - 1) // width
+    block, panel = divmod(task, panels)
+    first, start = block * _PASSING, panel * width
+    last = min(first + _PASSING, channels_from)
+    plane = (_PASSING + tile_height(vectors)) * width + VECTOR_BYTES // weight.itemsize
+    none, sums = np.zeros(width, weight.dtype), np.empty(n * n * plane, weight.dtype)
+    turned = np.empty(_PASSING * size * width, weight.dtype)
+    square = np.empty(len(taps) ** 2 * width, weight.dtype)
+    for p in range(len(offsets)):
+        for xi in range(n * n):
+            product(
+                vectors, left[xi, p * channels + first :], 1, depth, right[xi, start:], 0, panels * width, squares,
+                none, 0, sums[xi * plane :], width, last - first, 1,
+            )  # fmt: skip
+        taps_out_of_products(
+            outputs, taps, sums, 0, width, plane, square, offsets[p], last - first, turned, size, width
+        )
+    write_taps(turned, width, size, weight, strides, start, channels_to - start, first, last)
 
 
 @serial
@@ -527,36 +644,22 @@ def _read_outputs(outputs, taps, grad, grid, first, size, right, columns, plane,
         image, y, x = following(image, y, x, grid)
 
 
-@entry
-def _unpack_weight(outputs, taps, sums, width, weight, strides, offsets, channels_from, channels_to, channels, tasks):
-    fork(
-        _unpack_channels,
-        (outputs, taps, sums, width, weight, strides, offsets, channels_from, channels_to, channels), tasks,
-    )  # fmt: skip
-
-
 @serial
 def _unpack_channels(
-    outputs, taps, sums, width, weight, strides, offsets, channels_from, channels_to, channels, tasks, task
+    outputs, taps, sums, width, weight, strides, size, offsets, channels_from, channels_to, channels, tasks, task
 ):
     """The way back of _pack_channels, by the same steps."""
     begin, end = portion(channels_from, tasks, task)
-    r, n = len(taps), len(outputs) + len(taps) - 1
     _, depth, columns = sums.shape
-    flat, plane, size = sums.reshape(sums.size), depth * columns, len(offsets) * width
-    squares = np.empty(_PACKED_TOGETHER * size, sums.dtype)
+    flat, plane = sums.reshape(sums.size), depth * columns
+    turned = np.empty(_PACKED_TOGETHER * size * width, sums.dtype)
+    squares = np.empty(len(taps) ** 2 * width, sums.dtype)
     for first in range(begin, end, _PACKED_TOGETHER):
         last = min(first + _PACKED_TOGETHER, end)
         for start in range(0, columns, width):
-            for c in range(first, last):
-                for p in range(len(offsets) // (r * r)):
-                    taps_from_products(
-                        outputs, taps, flat, (p * channels + c) * columns + start, n * plane, plane,
-                        squares, (c - first) * size + p * r * r * width, r * width, width, width,
-                    )  # fmt: skip
-            for k in range(min(width, channels_to - start)):
-                for c in range(first, last):
-                    to, at = (start + k) * strides[0] + c * strides[1], (c - first) * size + k
-                    for t in range(len(offsets)):
-                        if offsets[t] >= 0:
-                            weight[to + offsets[t]] = squares[at + t * width]
+            for p in range(len(offsets)):
+                place = (p * channels + first) * columns + start
+                taps_out_of_products(
+                    outputs, taps, flat, place, columns, plane, squares, offsets[p], last - first, turned, size, width
+                )
+            write_taps(turned, width, size, weight, strides, start, channels_to - start, first, last)
