@@ -73,40 +73,44 @@ def input_axes(geometry, axis):
 
 
 class Pass(NamedTuple):
-    """A convolution of stride 1 over phases, and the F(m, r) to do it with. Tuples of m and r zeros carry these sizes
-    in their types, so that compiled code knows them.
+    """Convolutions of stride 1, F for the target's phases, each over P of the source's, and the F(m, r) to use.
+
+    Tuples of m and r zeros carry these sizes in their types, so that compiled code knows them.
     """
 
     outputs: tuple
     taps: tuple
-    phases: np.ndarray  # (P, 2): where the source's phases begin
+    grid: tuple  # rows and columns of squares
+    phases: np.ndarray  # (F, P, 2): where the source's phases begin
     step: tuple
-    origin: tuple
+    origin: np.ndarray  # (F, 2): where the target's phases begin
     stride: tuple
-    extent: tuple
-    offsets: np.ndarray  # (P, r r): indices into the kernel's taps, -1 for none
+    extent: np.ndarray  # (F, 2)
+    offsets: np.ndarray  # (F, P, r r): indices into the kernel's taps, -1 for none
 
     @classmethod
-    def of(cls, y, x, kernel_width, outputs):
-        r = max(2, *map(len, y.taps + x.taps))
-        rows, columns = ([taps + [-1] * (r - len(taps)) for taps in axis.taps] for axis in (y, x))
-        offsets = [
-            [-1 if -1 in (h, w) else h * kernel_width + w for h in row for w in column]
-            for row in rows
-            for column in columns
-        ]
-        phases = [[top, left] for top in y.phases for left in x.phases]
-        steps = ((y.step, x.step), (y.origin, x.origin), (y.stride, x.stride), (y.extent, x.extent))
-        return cls((0,) * outputs, (0,) * r, np.array(phases), *steps, np.array(offsets, np.int64))
+    def of(cls, ys, xs, kernel_width, outputs):
+        """ys and xs: an Axis for each phase of the target."""
+        r = max(2, *(len(taps) for axis in (*ys, *xs) for taps in axis.taps))
+        both = [(y, x) for y in ys for x in xs]
+        phases = [[(top, left) for top in y.phases for left in x.phases] for y, x in both]
+        offsets = [[_taps_of(h, w, r, kernel_width) for h in y.taps for w in x.taps] for y, x in both]
+        origin, extent = ([(getattr(y, name), getattr(x, name)) for y, x in both] for name in ("origin", "extent"))
+        grid = tuple(-(-size // outputs) for size in np.max(extent, axis=0).tolist())
+        (y, x), *_ = both
+        arrays = np.array(phases), (y.step, x.step), np.array(origin), (y.stride, x.stride), np.array(extent)
+        return cls((0,) * outputs, (0,) * r, grid, *arrays, np.array(offsets, np.int64))
 
     @property
     def points(self):
         """n of F(m, r)."""
         return len(self.outputs) + len(self.taps) - 1
 
-    def grid(self):
-        """Rows and columns of squares."""
-        return tuple(-(-e // len(self.outputs)) for e in self.extent)
+
+def _taps_of(rows, columns, r, kernel_width):
+    """Indices into the kernel's taps of r rows and r columns, -1 where there are fewer."""
+    rows, columns = ([*places, *[-1] * (r - len(places))] for places in (rows, columns))
+    return [-1 if min(h, w) < 0 else h * kernel_width + w for h in rows for w in columns]
 
 
 def _geometry(input_size, weight_size, output_size=None, stride=1, padding=0, dilation=1, groups=1):
@@ -116,9 +120,9 @@ def _geometry(input_size, weight_size, output_size=None, stride=1, padding=0, di
 
 
 class Plan(NamedTuple):
-    """What there is to do, one pass for each phase of the target; or why it cannot be done, or would not pay."""
+    """What there is to do; or why it cannot be done, or would not pay."""
 
-    passes: list
+    work: Pass | None
     obstacle: str = ""
     doubt: str = ""
 
@@ -127,17 +131,17 @@ class Plan(NamedTuple):
 def _plan(geometry, dtype, to_input=False):
     obstacle = _obstacle(geometry, to_input)
     if obstacle:
-        return Plan([], obstacle)
-    axes = [(forward_axis(geometry, 0), forward_axis(geometry, 1))]
+        return Plan(None, obstacle)
+    ys, xs = ([forward_axis(geometry, axis)] for axis in (0, 1))
     channels = geometry.in_channels, geometry.out_channels
     if to_input:
-        axes = [(y, x) for y in input_axes(geometry, 0) for x in input_axes(geometry, 1)]
+        ys, xs = (list(input_axes(geometry, axis)) for axis in (0, 1))
         channels = channels[::-1]
-    passes, cycles, by_definition = zip(*(_best_pass(y, x, geometry, channels, dtype) for y, x in axes), strict=True)
+    work, cycles, by_definition = _best_pass(ys, xs, geometry, channels, dtype)
     if dtype == np.float64:
-        return Plan(passes, doubt="float64 is asked for where rounding counts")
-    doubt = f"an estimate of {sum(cycles):.1e} cycles against {sum(by_definition):.1e}"
-    return Plan(passes, doubt="" if sum(cycles) < sum(by_definition) else doubt)
+        return Plan(work, doubt="float64 is asked for where rounding counts")
+    doubt = f"an estimate of {cycles:.1e} cycles against {by_definition:.1e}"
+    return Plan(work, doubt="" if cycles < by_definition else doubt)
 
 
 def _obstacle(geometry, to_input):
@@ -174,28 +178,30 @@ def _with_plan(plan):
     }
 
 
-def _best_pass(y, x, geometry, channels, dtype):
+def _best_pass(ys, xs, geometry, channels, dtype):
     """(pass, its estimated cycles, those of the definition): the number of outputs that takes the least time.
 
     The factors are measured, for one core: a vector of products takes one cycle, transforms 12 (of the source), 6 (of
     the target) for each of their n^2 vectors, a weight 108 for each of its taps and 10 for each of its points.
     """
     vectors_from, vectors_to = (-(-c // lanes(dtype)) for c in channels)
-    taps = sum(len(h) * len(w) for h in y.taps for w in x.taps)
-    direct = geometry.batch * y.extent * x.extent * taps * channels[0] * vectors_to / 0.85
-    direct += taps * channels[0] * vectors_to * 108
+    by_definition = 0
+    for y, x in ((y, x) for y in ys for x in xs):
+        taps = sum(len(h) * len(w) for h in y.taps for w in x.taps)
+        each = geometry.batch * y.extent * x.extent / 0.85 + 108
+        by_definition += each * taps * channels[0] * vectors_to
     best = None
     for outputs in range(2, MOST_POINTS):
-        work = Pass.of(y, x, geometry.kernel_size[1], outputs)
+        work = Pass.of(ys, xs, geometry.kernel_size[1], outputs)
         if work.points > MOST_POINTS:
             break
-        rows, columns = work.grid()
-        squares, depth = geometry.batch * rows * columns, len(work.phases) * vectors_from
+        targets, phases, _ = work.phases.shape
+        squares, depth = geometry.batch * work.grid[0] * work.grid[1], phases * vectors_from
         each = depth * lanes(dtype) * vectors_to + 12 * depth + 6 * vectors_to
         weight = depth * lanes(dtype) * vectors_to * (108 * len(work.taps) ** 2 + 10 * work.points**2)
-        cycles = squares * work.points**2 * each + weight
+        cycles = targets * (squares * work.points**2 * each + weight)
         if best is None or cycles < best[1]:
-            best = work, cycles, direct
+            best = work, cycles, by_definition
     return best
 
 
@@ -206,7 +212,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     )
     n, k, height, width = geometry.full_output_size
     output = empty((n, height, width, k), input.dtype)
-    (work,) = _plan(geometry, input.dtype).passes
+    work = _plan(geometry, input.dtype).work
     bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
     _correlate(work, channels_last(input), weight, bias, output, negative_slope)
     return channels_first(output)
@@ -220,8 +226,8 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     n, c, height, width = geometry.full_input_size
     grad_input = empty((n, height, width, c), weight.dtype)
     source, none = channels_last(grad_output), np.zeros(c, weight.dtype)
-    for work in _plan(geometry, weight.dtype, to_input=True).passes:
-        _correlate(work, source, weight, none, grad_input, to_input=True)
+    work = _plan(geometry, weight.dtype, to_input=True).work
+    _correlate(work, source, weight, none, grad_input, to_input=True)
     return channels_first(grad_input)
 
 
@@ -232,10 +238,9 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     )
     source, grad = channels_last(input), channels_last(grad_output)
     k, c, _, _ = geometry.full_weight_size
-    (work,) = _plan(geometry, input.dtype).passes
-    rows, columns = work.grid()
-    squares, products = source.shape[0] * rows * columns, work.points**2
-    depth = len(work.phases) * _whole_vectors(c, source.dtype)
+    work = _plan(geometry, input.dtype).work
+    squares, products = source.shape[0] * work.grid[0] * work.grid[1], work.points**2
+    depth = work.phases.shape[1] * _whole_vectors(c, source.dtype)
     panels, vectors, width = panel_layout(k, source.dtype)
     columns = panels * width
     slab = min(squares, max(64, _L3_BYTES // (products * (depth + columns) * source.itemsize)))
@@ -249,8 +254,8 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     padded = -(-depth // tile_rows(vectors)) * tile_rows(vectors)
     sums = empty((0 if pass_by else products, padded, columns), source.dtype)
     _add_up_weight(
-        work.outputs, work.taps, source, work.phases, work.step, grad, vectors, slab, depth, left, right, sums, patches,
-        squares, tasks, memory, strides, size, work.offsets, c, k,
+        work.outputs, work.taps, work.grid, source, work.phases[0], work.step, grad, vectors, slab, depth, left, right,
+        sums, patches, squares, tasks, memory, strides, size, work.offsets[0], c, k,
     )  # fmt: skip
     clear_sums_of_zeros(grad_weight, source, grad, geometry)
     return grad_weight
@@ -264,31 +269,30 @@ def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=Fa
     """One pass with a weight (K, C, KH, KW), from C to K channels or, to_input, from K to C."""
     weight, (strides, size) = plain(weight), _strides(weight.shape, to_input)
     k, c = weight.shape[:2] if not to_input else weight.shape[1::-1]
-    rows, columns = work.grid()
-    squares, products = source.shape[0] * rows * columns, work.points**2
+    targets, phases, _ = work.phases.shape
+    squares, products = source.shape[0] * work.grid[0] * work.grid[1], work.points**2
     panels, vectors, width = panel_layout(k, source.dtype)
-    channels, height = _whole_vectors(c, source.dtype), tile_rows(vectors)
-    depth, itemsize = len(work.phases) * channels, source.itemsize
-    weight_bytes = products * depth * panels * width * itemsize
+    channels, height, itemsize = _whole_vectors(c, source.dtype), tile_rows(vectors), source.itemsize
+    depth, columns = phases * channels, panels * width
+    weight_bytes = products * depth * columns * itemsize
     pass_by = weight_bytes > _PASS_BY_BYTES and products * depth * squares * itemsize < 2 * _L3_BYTES
     if pass_by:
-        block, tasks, wide = -(-squares // height) * height, tasks_for(panels), width
+        run, block, wide, tasks = _multiply_panels, -(-squares // height) * height, width, tasks_for(targets * panels)
         packed = _planes((tasks, products), _PASSING * width, source.dtype)
+        left = _planes((targets, products), block * depth, source.dtype)
     else:
-        block, wide = (
-            _block(squares, products * (depth + panels * width) * itemsize, weight_bytes, height),
-            panels * width,
-        )
-        tasks = tasks_for(-(-squares // block))
-        packed = (empty if channels == c else np.zeros)((products, panels, depth, width), source.dtype)
-    left = _planes((1 if pass_by else tasks, products), block * depth, source.dtype)
+        block = _block(squares, targets, products * (depth + columns) * itemsize, weight_bytes, height)
+        run, wide, tasks = _multiply_squares, columns, tasks_for(targets * -(-squares // block))
+        make = empty if channels == c else np.zeros
+        packed = make((targets * products, panels, depth, width), source.dtype)
+        left = _planes((tasks, products), block * depth, source.dtype)
     right = _planes((tasks, products), block * wide, source.dtype)
     patches = np.zeros((tasks_for(squares), products * max(channels, wide)), source.dtype)
-    starts = np.zeros((2, panels * width), source.dtype)
+    starts = np.zeros((2, columns), source.dtype)
     starts[1, :k] = bias
-    (_multiply_panels if pass_by else _multiply_squares)(
-        work.outputs, work.taps, source, work.phases, work.step, weight.reshape(-1), strides, size, work.offsets, c, k,
-        channels, packed, starts, target, work.origin, work.stride, work.extent, vectors, block,
+    run(
+        work.outputs, work.taps, work.grid, source, work.phases, work.step, weight.reshape(-1), strides, size,
+        work.offsets, c, k, channels, packed, starts, target, work.origin, work.stride, work.extent, vectors, block,
         target.dtype.type(negative_slope), left, right, patches, tasks,
     )  # fmt: skip
 
@@ -300,13 +304,13 @@ def _strides(weight_size, to_input=False):
     return ((size, c * size) if to_input else (c * size, size)), size
 
 
-def _block(squares, bytes_of_square, bytes_of_weight, height):
+def _block(squares, targets, bytes_of_square, bytes_of_weight, height):
     """How many squares to multiply at a time, a multiple of the tile's height, few enough for all threads to have some.
 
     Few squares leave their products in the second-level cache; many read the weight less often. The better one is
     where less is moved.
     """
-    share = -(-squares // (tasks_for(squares) * height)) * height
+    share = -(-squares // (-(-tasks_for(squares) // targets) * height)) * height
     small = min(share, max(1, _L2_BYTES // (bytes_of_square * height)) * height)
     large = min(share, max(1, _L3_BYTES // (bytes_of_square * height)) * height)
     moved_if_small = bytes_of_weight * -(-share // small)
@@ -325,8 +329,9 @@ def _planes(shape, size, dtype):
 def _pack_channels(
     outputs, taps, weight, strides, size, offsets, channels_from, channels_to, channels, packed, tasks, task
 ):
-    """packed[xi, panel, (phase, from), to]: G w G^T of the task's channels `from`. Depth counts phases and channels."""
+    """packed[(target, xi), panel, (phase, from), to]: G w G^T of the task's channels `from`."""
     begin, end = portion(channels_from, tasks, task)
+    targets, phases, _ = offsets.shape
     _, panels, depth, width = packed.shape
     flat, plane = packed.reshape(packed.size), panels * depth * width
     turned = np.empty(_PACKED_TOGETHER * size * width, packed.dtype)
@@ -336,17 +341,19 @@ def _pack_channels(
             last = min(first + _PACKED_TOGETHER, end)
             start = panel * width
             read_taps(weight, strides, size, start, channels_to - start, first, last, turned, width)
-            for p in range(len(offsets)):
-                place = (panel * depth + p * channels + first) * width
-                taps_into_products(
-                    outputs, taps, turned, size, offsets[p], last - first, squares, flat, place, width, plane, width
-                )  # fmt: skip
+            for f in range(targets):
+                for p in range(phases):
+                    place = f * (packed.size // targets) + (panel * depth + p * channels + first) * width
+                    taps_into_products(
+                        outputs, taps, turned, size, offsets[f, p], last - first, squares, flat, place, width, plane,
+                        width,
+                    )  # fmt: skip
 
 
 @entry
 def _multiply_squares(
-    outputs, taps, source, phases, step, weight, strides, size, offsets, channels_from, channels_to, channels, packed,
-    starts, target, origin, stride, extent, vectors, block, slope, left, right, patches, tasks,
+    outputs, taps, grid, source, phases, step, weight, strides, size, offsets, channels_from, channels_to, channels,
+    packed, starts, target, origin, stride, extent, vectors, block, slope, left, right, patches, tasks,
 ):  # fmt: skip
     """Transform the whole weight, then take blocks of squares, each for all channels."""
     fork(
@@ -356,8 +363,8 @@ def _multiply_squares(
     fork(
         _multiply_blocks,
         (
-            outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, slope,
-            left, right, patches,
+            outputs, taps, grid, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block,
+            slope, left, right, patches,
         ),
         tasks,
     )  # fmt: skip
@@ -365,18 +372,17 @@ def _multiply_squares(
 
 @entry
 def _multiply_panels(
-    outputs, taps, source, phases, step, weight, strides, size, offsets, channels_from, channels_to, channels, packed,
-    starts, target, origin, stride, extent, vectors, block, slope, left, right, patches, tasks,
+    outputs, taps, grid, source, phases, step, weight, strides, size, offsets, channels_from, channels_to, channels,
+    packed, starts, target, origin, stride, extent, vectors, block, slope, left, right, patches, tasks,
 ):  # fmt: skip
     """Transform all squares, then let the weight pass by: a panel of it is transformed, used, and forgotten."""
     fork(
-        _read_all, (outputs, taps, source, phases, step, target.shape, extent, len(phases) * channels, left, patches),
-        len(patches),
-    )  # fmt: skip
+        _read_all, (outputs, taps, grid, source, phases, step, phases.shape[1] * channels, left, patches), len(patches)
+    )
     fork(
         _multiply_panel,
         (
-            outputs, taps, source.shape[0], weight, strides, size, offsets, channels_from, channels_to, channels,
+            outputs, taps, grid, source.shape[0], weight, strides, size, offsets, channels_from, channels_to, channels,
             packed, starts, target, origin, stride, extent, vectors, slope, left, right, patches,
         ),
         tasks,
@@ -384,77 +390,78 @@ def _multiply_panels(
 
 
 @serial
-def _read_all(outputs, taps, source, phases, step, target_size, extent, depth, left, patches, tasks, task):
-    m = len(outputs)
-    grid = ((extent[0] + m - 1) // m, (extent[1] + m - 1) // m)
+def _read_all(outputs, taps, grid, source, phases, step, depth, left, patches, tasks, task):
     begin, end = portion(source.shape[0] * grid[0] * grid[1], tasks, task)
-    _read_squares(
-        outputs, taps, source, phases, step, grid, begin, end - begin, left.reshape(left.size)[begin * depth :], depth,
-        left.shape[2], patches[task],
-    )  # fmt: skip
+    for f in range(len(phases)):
+        there = left[f].reshape(left[f].size)[begin * depth :]
+        _read_squares(
+            outputs, taps, source, phases[f], step, grid, begin, end - begin, there, depth, left.shape[2], patches[task]
+        )
 
 
 @serial
 def _multiply_panel(
-    outputs, taps, images, weight, strides, size, offsets, channels_from, channels_to, channels, packed, starts, target,
-    origin, stride, extent, vectors, slope, left, rights, patches, tasks, task,
+    outputs, taps, grid, images, weight, strides, size, offsets, channels_from, channels_to, channels, packed, starts,
+    target, origin, stride, extent, vectors, slope, lefts, rights, patches, tasks, task,
 ):  # fmt: skip
-    m, width = len(outputs), vectors * VECTOR_BYTES // packed.itemsize
-    n, depth = m + len(taps) - 1, len(offsets) * channels
-    grid = ((extent[0] + m - 1) // m, (extent[1] + m - 1) // m)
+    width, n = vectors * VECTOR_BYTES // packed.itemsize, len(outputs) + len(taps) - 1
+    targets, phases, _ = offsets.shape
     count, plane, right = images * grid[0] * grid[1], packed.shape[2], rights[task]
     panel_weight, flat_right = packed[task].reshape(packed[task].size), right.reshape(right.size)
     turned = np.empty(_PASSING * size * width, packed.dtype)
     squares = np.empty(len(taps) ** 2 * width, packed.dtype)
-    begin, end = portion((channels_to + width - 1) // width, tasks, task)
-    for start in range(begin * width, end * width, width):
+    panels = (channels_to + width - 1) // width
+    begin, end = portion(targets * panels, tasks, task)
+    for work in range(begin, end):
+        panel, f = divmod(work, targets)
+        start, left = panel * width, lefts[f]
         for first in range(0, channels_from, _PASSING):
             last = min(first + _PASSING, channels_from)
             read_taps(weight, strides, size, start, channels_to - start, first, last, turned, width)
-            for p in range(len(offsets)):
+            for p in range(phases):
                 taps_into_products(
-                    outputs, taps, turned, size, offsets[p], last - first, squares, panel_weight, 0, width, plane, width
-                )
+                    outputs, taps, turned, size, offsets[f, p], last - first, squares, panel_weight, 0, width, plane,
+                    width,
+                )  # fmt: skip
                 for xi in range(n * n):
                     sums = flat_right[xi * right.shape[1] :]
                     constant = starts[1 if xi == n + 1 else 0][start:]
                     begun = first + p > 0
                     product(
-                        vectors, left[0, xi][p * channels + first :], depth, 1, panel_weight[xi * plane :], 0, width,
-                        last - first, sums if begun else constant, width if begun else 0, sums, width, count, 1,
+                        vectors, left[xi, p * channels + first :], phases * channels, 1, panel_weight[xi * plane :], 0,
+                        width, last - first, sums if begun else constant, width if begun else 0, sums, width, count, 1,
                     )  # fmt: skip
         _write_squares(
-            outputs, taps, flat_right, width, right.shape[1], target, start, origin, stride, extent, grid, 0, count,
-            slope, patches[task],
+            outputs, taps, flat_right, width, right.shape[1], target, start, origin[f], stride, extent[f], grid, 0,
+            count, slope, patches[task],
         )  # fmt: skip
 
 
 @serial
 def _multiply_blocks(
-    outputs, taps, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, slope, lefts,
-    rights, patches, tasks, task,
+    outputs, taps, grid, source, phases, step, packed, starts, target, origin, stride, extent, vectors, block, slope,
+    lefts, rights, patches, tasks, task,
 ):  # fmt: skip
     left, right, patch = lefts[task], rights[task], patches[task]
-    m = len(outputs)
-    n = m + len(taps) - 1
-    products, panels, depth, width = packed.shape
+    n, (_, panels, depth, width) = len(outputs) + len(taps) - 1, packed.shape
     columns, flat_packed = panels * width, packed.reshape(packed.size)
     flat_left, flat_right = left.reshape(left.size), right.reshape(right.size)
-    grid = ((extent[0] + m - 1) // m, (extent[1] + m - 1) // m)
     squares = source.shape[0] * grid[0] * grid[1]
-    begin, end = portion((squares + block - 1) // block, tasks, task)
-    for first in range(begin * block, min(end * block, squares), block):
+    blocks = (squares + block - 1) // block
+    begin, end = portion(len(phases) * blocks, tasks, task)
+    for work in range(begin, end):
+        f, first = work // blocks, work % blocks * block
         size = min(block, squares - first)
-        _read_squares(outputs, taps, source, phases, step, grid, first, size, flat_left, depth, left.shape[1], patch)
-        for xi in range(products):
+        _read_squares(outputs, taps, source, phases[f], step, grid, first, size, flat_left, depth, left.shape[1], patch)
+        for xi in range(n * n):
             start = starts[1 if xi == n + 1 else 0]  # A^T's column of the point 1 is all ones: a constant is itself
             product(
-                vectors, left[xi], depth, 1, flat_packed[xi * columns * depth :], depth * width,
-                width, depth, start, 0, right[xi], columns, size, panels,
+                vectors, left[xi], depth, 1, flat_packed[(f * n * n + xi) * columns * depth :], depth * width, width,
+                depth, start, 0, right[xi], columns, size, panels,
             )  # fmt: skip
         _write_squares(
-            outputs, taps, flat_right, columns, right.shape[1], target, 0, origin, stride, extent, grid, first, size,
-            slope, patch,
+            outputs, taps, flat_right, columns, right.shape[1], target, 0, origin[f], stride, extent[f], grid, first,
+            size, slope, patch,
         )  # fmt: skip
 
 
@@ -526,8 +533,8 @@ def _write_squares(
 
 @entry
 def _add_up_weight(
-    outputs, taps, source, phases, step, grad, vectors, slab, depth, left, right, sums, patches, squares, tasks, weight,
-    strides, size, offsets, channels_from, channels_to,
+    outputs, taps, grid, source, phases, step, grad, vectors, slab, depth, left, right, sums, patches, squares, tasks,
+    weight, strides, size, offsets, channels_from, channels_to,
 ):  # fmt: skip
     """sums[xi] = sum over squares of left[xi]^T right[xi], a slab of squares at a time, and from them the gradient.
 
@@ -539,7 +546,22 @@ def _add_up_weight(
         count = min(slab, squares - first)
         fork(
             _read_slab,
-            (outputs, taps, source, phases, step, grad, first, count, depth, left, right, panels * width, patches),
+            (
+                outputs,
+                taps,
+                grid,
+                source,
+                phases,
+                step,
+                grad,
+                first,
+                count,
+                depth,
+                left,
+                right,
+                panels * width,
+                patches,
+            ),
             tasks,
         )
         fork(_add_products, (vectors, first, count, depth, left, right, sums), len(sums) * panels)
@@ -563,10 +585,8 @@ def _add_up_weight(
 
 @serial
 def _read_slab(
-    outputs, taps, source, phases, step, grad, first, size, depth, left, right, columns, patches, tasks, task
+    outputs, taps, grid, source, phases, step, grad, first, size, depth, left, right, columns, patches, tasks, task
 ):
-    m = len(outputs)
-    grid = ((grad.shape[1] + m - 1) // m, (grad.shape[2] + m - 1) // m)
     begin, end = portion(size, tasks, task)
     flat_left, flat_right = left.reshape(left.size)[begin * depth :], right.reshape(right.size)[begin * columns :]
     first, size = first + begin, end - begin
