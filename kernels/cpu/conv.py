@@ -145,12 +145,9 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride, negativ
         return
     panels, vectors, width = panel_layout(channels_to, source.dtype)
     memory, strides = flat(weight)
-    if tuple(strides[1:3]) == (1, width) and (groups, panels, depth, channels_to) == (1, 1, channels_from, width):
-        packed = memory.reshape(1, 1, depth, width)  # it lies as it should: the matrices of a linear layer do
-    else:
-        packed = empty((groups, panels, depth, width), source.dtype)
-        offsets = (rows[:, None] * strides[3] + columns * strides[4]).reshape(-1)
-        _pack(memory, strides, offsets, channels_from, channels_to, packed, tasks_for(channels_from))
+    packed = empty((groups, panels, depth, width), source.dtype)
+    offsets = (rows[:, None] * strides[3] + columns * strides[4]).reshape(-1)
+    _pack(memory, strides, offsets, channels_from, channels_to, packed, tasks_for(channels_from))
     starts = np.zeros((groups, panels * width), source.dtype)
     starts[:, :channels_to] = bias.reshape(groups, channels_to)
     patches = patches_of(offsets_y, offsets_x, step, source.shape[3], channels_from)

@@ -8,8 +8,9 @@ import numpy as np
 from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .memory import SMALLEST, empty
+from .simd import transpose
 
-_SQUARE = 16  # elements of a line of memory: each is read, and written, once
+_ROWS = 16  # turned at a time: each line of memory is read, and written, once
 
 
 def channels_last(array):
@@ -35,7 +36,11 @@ def plain(array):
         memory = array.transpose(memory_order(array.strides)[0])
         if memory.flags.carray and array.dtype.kind == "f":
             copy = empty(array.shape, array.dtype)
-            _turn(memory.reshape(batch, columns, rows), copy.reshape(batch, rows, columns), tasks_for(batch * rows))
+            _turn(
+                memory.reshape(batch, columns, rows),
+                copy.reshape(batch, rows, columns),
+                tasks_for(batch * -(-rows // _ROWS)),
+            )
             return copy
     return np.require(array, requirements="CAW")
 
@@ -60,16 +65,12 @@ def _turn(source, target, tasks):
 def _turn_rows(source, target, tasks, task):
     """target[n, i, j] = source[n, j, i]."""
     batch, rows, columns = target.shape
-    sources, targets = source.reshape(source.size), target.reshape(target.size)
-    begin, end = portion(batch * rows, tasks, task)
-    while begin < end:
-        n, first = divmod(begin, rows)
-        last = min(first + _SQUARE, rows, first + end - begin)
-        for j in range(columns):
-            at, to = (n * columns + j) * rows + first, (n * rows + first) * columns + j
-            for i in range(last - first):
-                targets[np.uint64(to + i * columns)] = sources[np.uint64(at + i)]
-        begin += last - first
+    sources, targets, blocks = source.reshape(source.size), target.reshape(target.size), (rows + _ROWS - 1) // _ROWS
+    begin, end = portion(batch * blocks, tasks, task)
+    for work in range(begin, end):
+        n, first = work // blocks, work % blocks * _ROWS
+        count, place = min(_ROWS, rows - first), n * rows * columns
+        transpose(sources, place + first, rows, columns, count, targets, place + first * columns, columns)
 
 
 @functools.lru_cache(1 << 10)

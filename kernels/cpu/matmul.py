@@ -12,12 +12,12 @@ from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .layout import plain
 from .memory import empty
-from .simd import VECTOR_BYTES, clear, panel_layout, product, tile_height, tile_rows
+from .simd import VECTOR_BYTES, copy, panel_layout, product, tile_height, tile_rows, transpose
 
 _BLAS_LIMIT = 1 << 18  # multiply-adds up to which OpenBLAS stays on the calling thread (interface/gemm.c)
 _ROWS = 24  # of a block of the result, a multiple of every tile's height
 _DEPTH = 512  # terms added at a time: a panel of b stays in the second-level cache
-_SQUARE = 16  # a line of memory is read once, and stays in cache while it is spread
+_SQUARE = 16  # rows of b: a line of memory is read by one thread
 
 
 def _is_large(a, b):
@@ -69,16 +69,16 @@ def _pack_squares(b, bt, bj, columns, packed, tasks, task):
     panels, depth, width = packed.shape
     flat = packed.reshape(packed.size)
     begin, end = portion((depth + _SQUARE - 1) // _SQUARE, tasks, task)
-    for first in range(begin * _SQUARE, min(end * _SQUARE, depth), _SQUARE):
-        last = min(first + _SQUARE, depth)
-        for panel in range(panels):
-            to, there = (panel * depth + first) * width, min(width, columns - panel * width)
-            for j in range(there):
-                at = first * bt + (panel * width + j) * bj
-                for t in range(last - first):
-                    flat[np.uint64(to + t * width + j)] = b[np.uint64(at + t * bt)]
-            for t in range(last - first):
-                clear(flat, to + t * width + there, width - there)
+    first, last = begin * _SQUARE, min(end * _SQUARE, depth)
+    for panel in range(panels):
+        to, there = (panel * depth + first) * width, min(width, columns - panel * width)
+        if there < width:
+            packed[panel, first:last] = 0
+        if bt == 1:
+            transpose(b, first + panel * width * bj, bj, there, last - first, flat, to, width)
+        else:
+            for t in range(first, last):
+                copy(flat, to + (t - first) * width, b, t * bt + panel * width, there)
 
 
 @entry

@@ -151,6 +151,25 @@ def turn(typing_context, source, s0, si, target, t0, tj, count):
     return signature, codegen
 
 
+@serial
+def transpose(source, at, step, rows, columns, target, to, width):
+    """target[to + j * width + i] = source[at + i * step + j] for all i < rows, j < columns.
+
+    Squares turn in registers. Element by element it took a quarter of the time of a layer of 512 channels.
+    """
+    lanes = VECTOR_BYTES // target.itemsize
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            high, wide = min(lanes, rows - i), min(lanes, columns - j)
+            first, corner = at + i * step + j, to + j * width + i
+            if high == lanes and first + (lanes - 1) * step + lanes <= source.size:
+                turn(source, first, step, target, corner, width, wide)
+            else:
+                for a in range(high):
+                    for b in range(wide):
+                        target[corner + b * width + a] = source[first + a * step + b]
+
+
 def _make_tile(vectors):
     """The intrinsic that accumulates tile_rows(vectors) rows of `vectors` registers."""
     grid = [(i, j) for i in range(tile_rows(vectors)) for j in range(vectors)]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
-from kernels.cpu import cook_toom
+from kernels.cpu import cook_toom, winograd
 
 CALLS = (kernels.conv2d, kernels.conv2d_input, kernels.conv2d_weight)
 
@@ -80,6 +80,28 @@ def test_close_to_the_definition_with_more_taps(kernel, options):
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(s).astype("float32") for s in ((2, 17, 14, 13), (20, 17, kernel, kernel)))
     g = rng.standard_normal(kernels.conv2d(x, w, **options).shape).astype("float32")
+    check_close(x, w, g, options)
+
+
+@pytest.mark.parametrize("shapes, options", [
+    (((2, 70, 8, 7), (130, 70, 3, 3)), {"padding": 1}),
+    (((1, 20, 9, 8), (100, 20, 4, 4)), {"stride": 2, "padding": 1}),
+])  # fmt: skip
+def test_weights_too_large_to_be_kept_give_the_same_bits(monkeypatch, shapes, options):
+    """They are transformed panel by panel, and so are the sums of their gradients."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape, "float32") for shape in shapes)
+    g = rng.standard_normal(kernels.conv2d(x, w, **options).shape, "float32")
+    with kernels.use("winograd"):
+        kept = [kernel(*of(kernel, x, w, g), **options) for kernel in CALLS]
+        monkeypatch.setattr(winograd, "_L3_BYTES", 0)
+        monkeypatch.setattr(winograd, "_multiply_squares", None)
+        for threads in (1, 2, 3):
+            monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+            monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
+            passing = [kernel(*of(kernel, x, w, g), **options) for kernel in CALLS]
+            cases.check_activation("winograd", x, w, g[0, :, 0, 0], 0.2, options)
+            assert all(cases.same_bits(a, b) for a, b in zip(kept, passing, strict=True))
     check_close(x, w, g, options)
 
 
