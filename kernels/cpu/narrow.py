@@ -14,7 +14,7 @@ from .compile import entry, serial
 from .fork import fork
 from .layout import channels_first, channels_last
 from .memory import empty
-from .simd import copy, panel_layout, product
+from .simd import copy, in_panels, product
 
 _PIXELS = 48  # projected at a time: a multiple of the tile's rows
 _MOST_CHANNELS = 4
@@ -44,10 +44,8 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     n, c, height, width = geometry.full_input_size
     k, _, kernel_height, kernel_width = geometry.full_weight_size
     matrix = weight.transpose(0, 2, 3, 1).reshape(k, kernel_height * kernel_width * c)
-    panels, vectors, panel_width = panel_layout(matrix.shape[1], weight.dtype)
-    packed = np.zeros((k, panels * panel_width), weight.dtype)
-    packed[:, : matrix.shape[1]] = matrix
-    packed = np.ascontiguousarray(packed.reshape(k, panels, panel_width).swapaxes(0, 1))
+    packed, vectors = in_panels(matrix)
+    panels, _, panel_width = packed.shape
     grad_input = empty((n, height, width, c), weight.dtype)
     scratch = empty((n, _PIXELS * (k + panels * panel_width)), weight.dtype)
     none = np.zeros(panels * panel_width, weight.dtype)

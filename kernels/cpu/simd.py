@@ -5,6 +5,7 @@ the vector instructions itself. Operands are arrays with element offsets, and th
 tile serves forward, input gradient and weight gradient. Vector width and tile size follow the processor.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -42,6 +43,15 @@ def panel_layout(columns, dtype):
     panels = -(-registers // _MAX_VECTORS)
     vectors = -(-registers // panels)
     return panels, vectors, vectors * lanes(dtype)
+
+
+def in_panels(matrix):
+    """A small matrix (depth, columns) as panels (panels, depth, width), zeros beyond its columns; and their vectors."""
+    depth, columns = matrix.shape
+    panels, vectors, width = panel_layout(columns, matrix.dtype)
+    padded = np.zeros((depth, panels * width), matrix.dtype)
+    padded[:, :columns] = matrix
+    return np.ascontiguousarray(padded.reshape(depth, panels, width).swapaxes(0, 1)), vectors
 
 
 class Emitter:

@@ -1,8 +1,11 @@
-"""The input gradient of few channels: exact on integers, over any geometry, whatever the number of threads."""
+"""Convolutions of few channels: exact on integers, over any geometry, whatever the number of threads."""
 
 import kernel_cases as cases
+import numba
 import numpy as np
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import kernels
 
@@ -32,3 +35,58 @@ def test_many_channels_and_single_images_go_elsewhere():
     choice = kernels.explain(kernels.conv2d_input, (1, 1, 7, 7), w[:, :1], g[:1])
     assert "one image" in choice.reason
     assert choice.implementation == "direct"
+
+
+pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@st.composite
+def calls_of_full_vectors(draw):
+    """(x, w, g, bias, options) of integers, whose output channels fill vectors."""
+    kernel, stride, dilation = draw(pairs), draw(pairs), draw(pairs)
+    padding = draw(st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2))
+    reach = [(k - 1) * d + 1 - sum(p) for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    size = [max(r, 1) + draw(st.integers(0, 20)) for r in reach]
+    n, c, k = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.sampled_from((16, 48, 96)))
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    output = kernels.geometry.conv_output_size(size, kernel, **options)
+    rng, dtype = np.random.default_rng(draw(cases.seeds)), draw(cases.dtypes)
+    shapes = (n, c, *size), (k, c, *kernel), (n, k, *output), (k,)
+    return *(cases.integers(rng, shape, dtype) for shape in shapes), options
+
+
+@settings(max_examples=120)
+@given(calls_of_full_vectors())
+def test_forward_and_weight_gradient_equal_the_reference_bit_for_bit_on_integers(call):
+    x, w, g, bias, options = call
+    for kernel, args in ((kernels.conv2d, (x, w, bias)), (kernels.conv2d_weight, (x, w.shape, g))):
+        with kernels.use("narrow"):
+            assert kernels.explain(kernel, *args, **options).implementation == "narrow"
+            found = kernel(*args, **options)
+        assert cases.same_bits(found, cases.reference(kernel, *args, **options)), kernel.name
+
+
+@pytest.mark.parametrize("batch", [1, 5, 40])
+def test_forward_and_weight_gradient_have_the_same_bits_for_any_number_of_threads(monkeypatch, batch):
+    rng = np.random.default_rng(0)
+    x, w, g = (rng.standard_normal(s, "float32") for s in ((batch, 1, 61, 30), (32, 1, 3, 3), (batch, 32, 59, 28)))
+    monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
+    results = []
+    for threads in (1, 2, 3, 8):
+        monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+        results.append((kernels.conv2d(x, w), kernels.conv2d_weight(x, w.shape, g)))
+        cases.check_activation("narrow", x, w, g[0, :, 0, 0], 0.2, {})
+    assert kernels.explain(kernels.conv2d, x, w).implementation == "narrow"
+    assert all(cases.same_bits(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("x, w, options, why", [
+    ((2, 4, 9, 9), (32, 4, 3, 3), {}, "more than 32 numbers"),
+    ((2, 1, 9, 9), (20, 1, 3, 3), {}, "fill vectors"),
+    ((2, 4, 9, 9), (32, 2, 3, 3), {"groups": 2}, "groups must be 1"),
+    ((0, 1, 9, 9), (32, 1, 3, 3), {}, "nothing to multiply"),
+])  # fmt: skip
+def test_long_patches_and_ragged_channels_go_elsewhere(x, w, options, why):
+    choice = kernels.explain(kernels.conv2d, np.ones(x, "f"), np.ones(w, "f"), **options)
+    assert choice.implementation != "narrow"
+    assert why in choice.reason

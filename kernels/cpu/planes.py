@@ -1,0 +1,194 @@
+"""Forward pass and weight gradient of a convolution of few channels: a plane of shifted pixels for each tap.
+
+What a kernel sees of an image of one channel are runs of three or four numbers. Copying them pixel by pixel, as
+`patches.py` does, takes longer than multiplying them. Tap by tap a run is as long as a row: planes[tap, pixel] is what
+the tap sees for the output pixel. The planes of a few output rows stay in cache, and are an operand of both products:
+
+    forward            output[pixel, k] = bias[k] + sum over taps of planes[tap, pixel] * weight[tap, k]
+    weight gradient    dw[tap, k] = sum over pixels of planes[tap, pixel] * grad[pixel, k]
+
+The order of every sum depends on shapes alone, so results do not depend on the number of threads.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import reference
+from ..geometry import Conv2dGeometry
+from .compile import entry, portion, serial, tasks_for
+from .elementwise import activate
+from .fork import fork
+from .layout import channels_first, channels_last
+from .memory import empty
+from .simd import VECTOR_BYTES, clear, copy, in_panels, panel_layout, product, tile_height, tile_rows
+
+_PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
+_MOST_TAPS = 32  # of all channels together; beyond, runs of patches are as fast to copy
+_CHUNKS = 16  # of images, whose weight gradients are added up apart
+
+
+class Window(NamedTuple):
+    """Where the taps of a kernel lie."""
+
+    size: tuple
+    stride: tuple
+    corner: tuple
+    dilation: tuple
+
+
+def _geometry(input_size, weight_size, grad_size=None, *, stride=1, padding=0, dilation=1, groups=1, **others):
+    return Conv2dGeometry.of(
+        input_size, weight_size, grad_size, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+
+def _supports(input, weight, *others, **options):
+    """Of both kernels: the second argument is an array, or the size of one."""
+    geometry = _geometry(input.shape, getattr(weight, "shape", weight), **options)
+    panels, _, width = panel_layout(geometry.out_channels, input.dtype)
+    if geometry.groups != 1:
+        return "groups must be 1"
+    if panels * width != geometry.out_channels:
+        return "output channels must fill vectors"
+    sizes = (*geometry.full_input_size, *geometry.full_weight_size, *geometry.full_output_size)
+    return True if all(sizes) else "there is nothing to multiply"
+
+
+def _pays(input, weight, *others, **options):
+    taps = math.prod(getattr(weight, "shape", weight)[1:])
+    return f"patches of more than {_MOST_TAPS} numbers are copied as fast" if taps > _MOST_TAPS else True
+
+
+@reference.conv2d.implementation("narrow", supports=_supports, pays=_pays)
+def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
+    geometry = _geometry(input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    n, k, height, width = geometry.full_output_size
+    output = empty((n, height, width, k), input.dtype)
+    packed, vectors = in_panels(weight.transpose(2, 3, 1, 0).reshape(-1, k))
+    bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
+    rows, stride_of_planes = _block(geometry, input.dtype, tile_rows(vectors), n * height)
+    tasks = tasks_for(n * -(-height // rows))
+    planes = empty((tasks, packed.shape[1] * stride_of_planes), input.dtype)
+    _multiply_planes(
+        channels_last(input), *_window(geometry), packed, vectors, np.ascontiguousarray(bias), rows, planes,
+        input.dtype.type(negative_slope), output, tasks,
+    )  # fmt: skip
+    return channels_first(output)
+
+
+@reference.conv2d_weight.implementation("narrow", supports=_supports, pays=_pays)
+def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
+    geometry = _geometry(
+        input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    k, c, kernel_height, kernel_width = geometry.full_weight_size
+    _, vectors, _ = panel_layout(k, input.dtype)
+    rows, stride_of_planes = _block(geometry, input.dtype, 1, 1)
+    chunks, taps, height = min(_CHUNKS, geometry.batch), c * kernel_height * kernel_width, tile_rows(vectors)
+    padded = -(-taps // height) * height
+    planes = np.zeros((chunks, padded * stride_of_planes), input.dtype)
+    sums = np.zeros((chunks, padded, k), input.dtype)
+    _add_planes(channels_last(input), *_window(geometry), channels_last(grad_output), vectors, rows, planes, sums)
+    grad_weight = sums[:, :taps].sum(axis=0).reshape(kernel_height, kernel_width, c, k)
+    return np.ascontiguousarray(grad_weight.transpose(3, 2, 0, 1))
+
+
+def _window(geometry):
+    corner = tuple(before for before, _ in geometry.padding)
+    return Window(geometry.kernel_size, geometry.stride, corner, geometry.dilation)
+
+
+def _block(geometry, dtype, multiple, rows_of_all):
+    """(output rows of a block, elements of their plane, rounded up to a multiple): all threads shall have some."""
+    height, width = geometry.output_size
+    taps = geometry.in_channels * math.prod(geometry.kernel_size)
+    rows = max(1, _PLANES_BYTES // (taps * width * dtype.itemsize))
+    rows = min(rows, height, -(-rows_of_all // tasks_for(rows_of_all)) if rows_of_all > 1 else height)
+    return rows, -(-rows * width // multiple) * multiple
+
+
+@entry
+def _multiply_planes(source, size, stride, corner, dilation, packed, vectors, bias, rows, planes, slope, target, tasks):
+    window = Window(size, stride, corner, dilation)
+    fork(_multiply_blocks, (source, window, packed, vectors, bias, rows, planes, slope, target), tasks)
+
+
+@serial
+def _multiply_blocks(source, window, packed, vectors, bias, rows, planes, slope, target, tasks, task):
+    images, height, width, channels = target.shape
+    panels, depth, panel_width = packed.shape
+    flat_packed, flat, plane = packed.reshape(packed.size), target.reshape(target.size), planes[task]
+    step, blocks = plane.size // depth, (height + rows - 1) // rows
+    last = np.empty(tile_height(vectors) * channels, target.dtype)
+    begin, end = portion(images * blocks, tasks, task)
+    for work in range(begin, end):
+        image, first = work // blocks, work % blocks * rows
+        size, at = min(rows, height - first) * width, (image * height + first) * width * channels
+        _fill(plane, step, source, window, image, first, size, width)
+        whole = size // tile_height(vectors) * tile_height(vectors)
+        product(
+            vectors, plane, 1, step, flat_packed, depth * panel_width, panel_width, depth, bias, 0, flat[at:], channels,
+            whole, panels,
+        )  # fmt: skip
+        if whole < size:
+            product(
+                vectors, plane[whole:], 1, step, flat_packed, depth * panel_width, panel_width, depth, bias, 0, last,
+                channels, size - whole, panels,
+            )  # fmt: skip
+            copy(flat, at + whole * channels, last, 0, (size - whole) * channels)
+        activate(flat, at, size * channels, slope)
+
+
+@entry
+def _add_planes(source, size, stride, corner, dilation, grad, vectors, rows, planes, sums):
+    fork(_add_chunk, (source, Window(size, stride, corner, dilation), grad, vectors, rows, planes, sums), len(sums))
+
+
+@serial
+def _add_chunk(source, window, grad, vectors, rows, planes, sums, tasks, task):
+    """sums[task] += planes @ grad, over the task's images."""
+    images, height, width, channels = grad.shape
+    flat, plane, total = grad.reshape(grad.size), planes[task], sums[task].reshape(sums[task].size)
+    panel = vectors * VECTOR_BYTES // sums.itemsize
+    step = plane.size // sums.shape[1]
+    taps = window.size[0] * window.size[1] * source.shape[3]
+    begin, end = portion(images, tasks, task)
+    for image in range(begin, end):
+        for first in range(0, height, rows):
+            size, at = min(rows, height - first) * width, (image * height + first) * width * channels
+            _fill(plane, step, source, window, image, first, size, width)
+            product(
+                vectors, plane, step, 1, flat[at:], panel, channels, size, total, channels, total, channels, taps,
+                channels // panel,
+            )  # fmt: skip
+
+
+@serial
+def _fill(planes, step, source, window, image, first, size, output_width):
+    """planes[tap * step + i] = what the tap sees for the i-th of `size` output pixels from row `first` on."""
+    _, height, width, channels = source.shape
+    flat, stride = source.reshape(source.size), window.stride[1]
+    for tap in range(window.size[0] * window.size[1] * channels):
+        place, c = divmod(tap, channels)
+        h, w = divmod(place, window.size[1])
+        left = w * window.dilation[1] - window.corner[1]
+        low = min(max((stride - 1 - left) // stride, 0), output_width)
+        high = max(min((width - 1 - left) // stride + 1, output_width), low)
+        for i in range(size // output_width):
+            to, row = tap * step + i * output_width, (first + i) * window.stride[0] - window.corner[0]
+            row += h * window.dilation[0]
+            if not 0 <= row < height:
+                clear(planes, to, output_width)
+                continue
+            at = ((image * height + row) * width + left) * channels + c
+            if low > 0:
+                clear(planes, to, low)
+            if stride * channels == 1:
+                copy(planes, to + low, flat, at + low, high - low)
+            else:
+                for x in range(low, high):
+                    planes[np.uint64(to + x)] = flat[np.uint64(at + x * stride * channels)]
+            if high < output_width:
+                clear(planes, to + high, output_width - high)
