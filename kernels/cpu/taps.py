@@ -10,48 +10,52 @@ from .transform import taps_from_products, taps_to_products
 
 
 @serial
-def read_taps(weight, strides, size, start, there, first, last, turned, width):
-    """turned[((c - first) * size + tap) * width + j] = weight[start + j, c, tap] for first <= c < last.
+def read_taps(weight, start, first, last, turned, width):
+    """turned[((c - first) * size + tap) * width + j] = weight[start + j, c, tap] for first <= c < last, j < width.
 
-    `weight` is memory in which channels `to` and `from` are strides[0] and strides[1] apart and taps lie side by side;
-    j < width, and zeros stand for channels from `there` on.
+    Zeros stand for channels `to` that the weight does not have.
     """
-    rows, at = min(there, width), start * strides[0] + first * strides[1]
+    (to, step), size = weight.strides, weight.size
+    rows, at = min(weight.channels_to - start, width), start * to + first * step
     if rows < width:
         turned[: (last - first) * size * width] = 0
-    if strides[1] == size:
-        transpose(weight, at, strides[0], rows, (last - first) * size, turned, 0, width)
+    if step == size:
+        transpose(weight.memory, at, to, rows, (last - first) * size, turned, 0, width)
     else:
         for c in range(last - first):
-            transpose(weight, at + c * strides[1], strides[0], rows, size, turned, c * size * width, width)
+            transpose(weight.memory, at + c * step, to, rows, size, turned, c * size * width, width)
 
 
 @serial
-def write_taps(turned, width, size, weight, strides, start, there, first, last):
+def write_taps(turned, width, weight, start, first, last):
     """weight[start + j, c, tap] = turned[((c - first) * size + tap) * width + j]: read_taps, backwards."""
-    at, columns = start * strides[0] + first * strides[1], min(there, width)
-    transpose(turned, 0, width, (last - first) * size, columns, weight, at, strides[0])
+    (to, step), columns = weight.strides, min(weight.channels_to - start, width)
+    transpose(turned, 0, width, (last - first) * weight.size, columns, weight.memory, start * to + first * step, to)
 
 
 @serial
-def taps_into_products(outputs, taps, turned, size, offsets, channels, squares, packed, place, step, plane, width):
-    """packed[place + c * step + xi * plane] = xi of G g G^T, a row of `width`, for c < channels, of one phase."""
-    r, n = len(taps), len(outputs) + len(taps) - 1
+def taps_into_products(work, f, p, turned, size, channels, squares, packed, place, plane, width):
+    """packed[place + c * width + xi * plane] = xi of G g G^T, a row of `width`, for c < channels, of one phase."""
+    r, n, offsets = len(work.taps), len(work.outputs) + len(work.taps) - 1, work.offsets[f, p]
     for c in range(channels):
         for t in range(r * r):
             if offsets[t] < 0:
                 clear(squares, t * width, width)
             else:
                 copy(squares, t * width, turned, (c * size + offsets[t]) * width, width)
-        taps_to_products(outputs, taps, squares, 0, r * width, width, packed, place + c * step, n * plane, plane, width)
+        taps_to_products(
+            work.outputs, work.taps, squares, 0, r * width, width, packed, place + c * width, n * plane, plane, width
+        )
 
 
 @serial
-def taps_out_of_products(outputs, taps, sums, place, step, plane, squares, offsets, channels, turned, size, width):
-    """turned[...] = G^T (...) G of sums that lie as in taps_into_products."""
-    r, n = len(taps), len(outputs) + len(taps) - 1
+def taps_out_of_products(work, p, sums, place, step, plane, squares, channels, turned, size, width):
+    """turned[...] = G^T (...) G of sums, whose rows are `step` apart."""
+    r, n, offsets = len(work.taps), len(work.outputs) + len(work.taps) - 1, work.offsets[0, p]
     for c in range(channels):
-        taps_from_products(outputs, taps, sums, place + c * step, n * plane, plane, squares, 0, r * width, width, width)
+        taps_from_products(
+            work.outputs, work.taps, sums, place + c * step, n * plane, plane, squares, 0, r * width, width, width
+        )
         for t in range(r * r):
             if offsets[t] >= 0:
                 copy(turned, (c * size + offsets[t]) * width, squares, t * width, width)

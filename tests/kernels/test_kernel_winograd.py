@@ -95,7 +95,7 @@ def test_weights_too_large_to_be_kept_give_the_same_bits(monkeypatch, shapes, op
     with kernels.use("winograd"):
         kept = [kernel(*of(kernel, x, w, g), **options) for kernel in CALLS]
         monkeypatch.setattr(winograd, "_L3_BYTES", 0)
-        monkeypatch.setattr(winograd, "_multiply_squares", None)
+        monkeypatch.setattr(winograd, "multiply_squares", None)
         for threads in (1, 2, 3):
             monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
             monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
