@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+import kernels
 from scratchnet.ops.registry import Bad, S, op
 
 
@@ -144,6 +145,7 @@ def expand(x, /, shape):
         S(r.normal(2, 3, 4), shape=(3, 1)),
         S(r.normal(2, 3), shape=()),
         S(r.normal(0, 3), shape=(3,)),
+        S(r.normal(2, 3, 2, 2), shape=(1, 3, 1, 1)),
     ],
     reference=lambda x, shape: _sum_to_by_loops(x, shape),
     errors=lambda r: [Bad(ValueError, r"\(2,\).*\(2, 3\)", S(r.normal(2, 3), shape=(2,)))],
@@ -155,6 +157,8 @@ def sum_to(x, /, shape):
     if lead < 0 or any(s not in (1, n) for s, n in zip(shape, x.shape[builtins.max(lead, 0) :], strict=False)):
         raise ValueError(f"sum_to: shape {shape} does not broadcast to {x.shape}")
     over = tuple(range(lead)) + tuple(i for i, n in enumerate(x.shape) if i >= lead and shape[i - lead] == 1 and n != 1)
+    if over == (0, 2, 3) and x.ndim == 4 and x.dtype.kind == "f":
+        return kernels.channel_sum(x).reshape(shape)  # the gradient of a bias for each channel
     return x.sum(axis=over, keepdims=True).reshape(shape)
 
 
