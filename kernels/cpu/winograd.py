@@ -138,7 +138,8 @@ def _best_pass(ys, xs, geometry, channels, dtype):
     """(pass, its estimated cycles, those of the definition): the number of outputs that takes the least time.
 
     The factors are measured, for one core: a vector of products takes one cycle, transforms 12 (of the source), 6 (of
-    the target) for each of their n^2 vectors, a weight 108 for each of its taps and 10 for each of its points.
+    the target) for each of their n^2 vectors, a weight 8 for each of its taps and 14 for each of its points; by the
+    definition a weight takes 108 for each of its taps.
     """
     vectors_from, vectors_to = (-(-c // lanes(dtype)) for c in channels)
     by_definition = 0
@@ -154,7 +155,7 @@ def _best_pass(ys, xs, geometry, channels, dtype):
         targets, phases, _ = work.phases.shape
         squares, depth = geometry.batch * work.grid[0] * work.grid[1], phases * vectors_from
         each = depth * lanes(dtype) * vectors_to + 12 * depth + 6 * vectors_to
-        weight = depth * lanes(dtype) * vectors_to * (108 * len(work.taps) ** 2 + 10 * work.points**2)
+        weight = depth * lanes(dtype) * vectors_to * (8 * len(work.taps) ** 2 + 14 * work.points**2)
         cycles = targets * (squares * work.points**2 * each + weight)
         if best is None or cycles < best[1]:
             best = work, cycles, by_definition
