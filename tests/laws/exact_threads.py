@@ -46,6 +46,7 @@ if __name__ == "__main__":
     assert numba.config.NUMBA_NUM_THREADS == 4
     kernels.cpu.compile._SMALL = 0  # small work, too, goes to all threads here
     watch(kernels.cpu.conv)
+    watch(kernels.cpu.matmul)
     watch(kernels.cpu.pool)
     for name in exact.CALLS:
         for threads in (1, 2, 4):
