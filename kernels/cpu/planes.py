@@ -25,7 +25,7 @@ from .memory import empty
 from .simd import VECTOR_BYTES, clear, copy, in_panels, panel_layout, product, tile_height, tile_rows
 
 _PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
-_MOST_TAPS = 32  # of all channels together; beyond, runs of patches are as fast to copy
+_MOST_CHANNELS, _MOST_TAPS = 3, 32  # taps of all channels together; beyond, runs of patches are as fast to copy
 _CHUNKS = 16  # of images, whose weight gradients are added up apart
 
 
@@ -58,7 +58,9 @@ def _supports(input, weight, *others, **options):
 
 def _pays(input, weight, *others, **options):
     taps = math.prod(getattr(weight, "shape", weight)[1:])
-    return f"patches of more than {_MOST_TAPS} numbers are copied as fast" if taps > _MOST_TAPS else True
+    if input.shape[1] > _MOST_CHANNELS or taps > _MOST_TAPS:
+        return f"patches of more than {_MOST_CHANNELS} channels or {_MOST_TAPS} numbers are copied as fast"
+    return True
 
 
 @reference.conv2d.implementation("narrow", supports=_supports, pays=_pays)

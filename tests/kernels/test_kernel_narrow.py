@@ -81,7 +81,8 @@ def test_forward_and_weight_gradient_have_the_same_bits_for_any_number_of_thread
 
 
 @pytest.mark.parametrize("x, w, options, why", [
-    ((2, 4, 9, 9), (32, 4, 3, 3), {}, "more than 32 numbers"),
+    ((2, 4, 9, 9), (32, 4, 2, 2), {}, "more than 3 channels"),
+    ((2, 1, 9, 9), (32, 1, 6, 6), {}, "or 32 numbers"),
     ((2, 1, 9, 9), (20, 1, 3, 3), {}, "fill vectors"),
     ((2, 4, 9, 9), (32, 2, 3, 3), {"groups": 2}, "groups must be 1"),
     ((0, 1, 9, 9), (32, 1, 3, 3), {}, "nothing to multiply"),
