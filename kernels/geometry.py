@@ -99,7 +99,7 @@ class Conv2dGeometry:
     groups: int
 
     @classmethod
-    def of(cls, input_size, weight_size, grad_output_size=None, *, stride, padding, dilation, groups):
+    def of(cls, input_size, weight_size, grad_output_size=None, *, stride=1, padding=0, dilation=1, groups=1):
         """Check (N, C, H, W), (K, C / groups, KH, KW) and, where given, the (N, K, OH, OW) they lead to."""
         n, c, *plane = integers("input size (N, C, H, W)", input_size, 4)
         k, c_per_group, *kernel = integers("weight size (K, C / groups, KH, KW)", weight_size, 4)

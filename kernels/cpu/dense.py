@@ -13,12 +13,12 @@ from .layout import channels_first, channels_last, plain
 _FEWEST = 1 << 18
 
 
-def _supports(input, weight, *others, **options):
+def _supports(input, weight, *others, negative_slope=1, **options):
     """Of all three kernels: each of the first two arguments is an array, or is the size of one."""
     input_size, weight_size = (getattr(x, "shape", x) for x in (input, weight))
     if tuple(weight_size[2:]) != tuple(input_size[2:]):  # asked first: geometries cost microseconds
         return "the kernel must cover the image"
-    geometry = _geometry(input_size, weight_size, **options)
+    geometry = Conv2dGeometry.of(input_size, weight_size, **options)
     if geometry.groups != 1 or any(sum(p) for p in geometry.padding):
         return "groups must be 1, padding 0"
     return True if all((*input_size, *weight_size)) else "there is nothing to multiply"
@@ -30,12 +30,6 @@ def _pays(input, weight, *others, **options):
     return f"below {_FEWEST} multiplications a call of another kernel is not worth it" if few else True
 
 
-def _geometry(input_size, weight_size, grad_size=None, *, stride=1, padding=0, dilation=1, groups=1, **others):
-    return Conv2dGeometry.of(
-        input_size, weight_size, grad_size, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
-
-
 def _rows(array):
     """(N, C, H, W) as the matrix (N, C H W)."""
     return plain(array).reshape(len(array), -1)
@@ -43,7 +37,9 @@ def _rows(array):
 
 @reference.conv2d.implementation("dense", supports=_supports, pays=_pays)
 def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
-    geometry = _geometry(input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    geometry = Conv2dGeometry.of(
+        input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
     output = reference.matmul(_rows(weight), _rows(input).T).T  # of the two, images are less to pack
     output = plain(output)[:, :, None, None]
     return reference.add_bias_and_activate(output, bias, geometry, negative_slope)
@@ -51,7 +47,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
 
 @reference.conv2d_input.implementation("dense", supports=_supports, pays=_pays)
 def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
-    _geometry(
+    Conv2dGeometry.of(
         input_size, weight.shape, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     images = reference.matmul(_rows(grad_output), _rows(weight)).reshape(input_size)
@@ -60,7 +56,7 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
 
 @reference.conv2d_weight.implementation("dense", supports=_supports, pays=_pays)
 def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
-    _geometry(
+    Conv2dGeometry.of(
         input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     return reference.matmul(_rows(grad_output).T, _rows(input)).reshape(weight_size)

@@ -21,7 +21,7 @@ _MOST_CHANNELS = 4
 
 
 def _supports(input_size, weight, grad_output, **options):
-    geometry = Conv2dGeometry.of(input_size, weight.shape, grad_output.shape, **{**_DEFAULTS, **options})
+    geometry = Conv2dGeometry.of(input_size, weight.shape, grad_output.shape, **options)
     if geometry.groups != 1 or geometry.dilation[1] != 1:
         return "groups and horizontal dilation must be 1"
     return True if grad_output.size and weight.size and min(geometry.input_size) else "there is nothing to add"
@@ -31,9 +31,6 @@ def _pays(input_size, weight, grad_output, **options):
     if input_size[1] > _MOST_CHANNELS:
         return f"more than {_MOST_CHANNELS} channels fill vectors"
     return True if input_size[0] > 1 else "one image is one thread's work"
-
-
-_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
 @reference.conv2d_input.implementation("narrow", supports=_supports, pays=_pays)

@@ -38,15 +38,9 @@ class Window(NamedTuple):
     dilation: tuple
 
 
-def _geometry(input_size, weight_size, grad_size=None, *, stride=1, padding=0, dilation=1, groups=1, **others):
-    return Conv2dGeometry.of(
-        input_size, weight_size, grad_size, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
-
-
-def _supports(input, weight, *others, **options):
+def _supports(input, weight, *others, negative_slope=1, **options):
     """Of both kernels: the second argument is an array, or the size of one."""
-    geometry = _geometry(input.shape, getattr(weight, "shape", weight), **options)
+    geometry = Conv2dGeometry.of(input.shape, getattr(weight, "shape", weight), **options)
     panels, _, width = panel_layout(geometry.out_channels, input.dtype)
     if geometry.groups != 1:
         return "groups must be 1"
@@ -65,7 +59,9 @@ def _pays(input, weight, *others, **options):
 
 @reference.conv2d.implementation("narrow", supports=_supports, pays=_pays)
 def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
-    geometry = _geometry(input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    geometry = Conv2dGeometry.of(
+        input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
     n, k, height, width = geometry.full_output_size
     output = empty((n, height, width, k), input.dtype)
     packed, vectors = in_panels(weight.transpose(2, 3, 1, 0).reshape(-1, k))
@@ -82,7 +78,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
 
 @reference.conv2d_weight.implementation("narrow", supports=_supports, pays=_pays)
 def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
-    geometry = _geometry(
+    geometry = Conv2dGeometry.of(
         input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     k, c, kernel_height, kernel_width = geometry.full_weight_size

@@ -69,12 +69,6 @@ def input_axes(geometry, axis):
         yield Axis([(first + before - taps[0]) // s if taps else 0], [taps], 1, first, s, -(-(size - first) // s))
 
 
-def _geometry(input_size, weight_size, output_size=None, stride=1, padding=0, dilation=1, groups=1):
-    return Conv2dGeometry.of(
-        input_size, weight_size, output_size, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
-
-
 class Plan(NamedTuple):
     """What there is to do; or why it cannot be done, or would not pay."""
 
@@ -115,15 +109,15 @@ def _obstacle(geometry, to_input):
 
 
 def _plan_forward(input, weight, bias=None, *, negative_slope=1, **options):
-    return _plan(_geometry(input.shape, weight.shape, **options), input.dtype)
+    return _plan(Conv2dGeometry.of(input.shape, weight.shape, **options), input.dtype)
 
 
 def _plan_input(input_size, weight, grad_output, **options):
-    return _plan(_geometry(input_size, weight.shape, grad_output.shape, **options), weight.dtype, to_input=True)
+    return _plan(Conv2dGeometry.of(input_size, weight.shape, grad_output.shape, **options), weight.dtype, to_input=True)
 
 
 def _plan_weight(input, weight_size, grad_output, **options):
-    return _plan(_geometry(input.shape, weight_size, grad_output.shape, **options), input.dtype)
+    return _plan(Conv2dGeometry.of(input.shape, weight_size, grad_output.shape, **options), input.dtype)
 
 
 def _with_plan(plan):

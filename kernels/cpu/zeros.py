@@ -16,7 +16,8 @@ from .fork import fork
 from .patches import following, position
 
 _BITS = 32  # as wide as a float32: a vector of numbers becomes a vector of words
-_WORDS, _TOGETHER = 32, 4
+_WORDS = 32  # read at a time, after the first
+_TOGETHER = 4  # words that one loop over channels looks at: a short loop costs more than what it does
 
 
 def clear_sums_of_zeros(grad_weight, source, grad, geometry):
