@@ -98,6 +98,23 @@ def test_an_unsupported_call_falls_back_and_says_why(double):
     assert str(choice) == "double on cpu runs 'reference': the default choice; 'even' cannot: size 1 is odd"
 
 
+def test_a_choice_is_remembered_for_equal_calls_only(double):
+    asked = []
+
+    @double.implementation("late", supports=lambda x, *, times=1: asked.append((x.shape, times)) or "it only listens")
+    def late(x, *, times=1):
+        raise AssertionError
+
+    for size, times in ((3, 1), (3, 1), (5, 1), (3, 2), (3, 1)):
+        assert double(np.ones(size), times=times).tolist() == [2.0**times] * size
+    assert asked == [((3,), 1), ((5,), 1), ((3,), 2)]
+    with kernels.use("reference"):
+        assert double(np.ones(2)).tolist() == [2, 2]
+    assert double(np.ones(2)).tolist() == [-1, -1]
+    with pytest.raises(TypeError, match="x must be float32 or float64, given int64"):
+        double(np.ones(3, np.int64))
+
+
 def test_what_does_not_pay_runs_only_when_asked_for(double):
     @double.implementation("odd", pays=lambda x, *, times=1: "it is slow")
     def odd(x, *, times=1):
@@ -129,10 +146,10 @@ def test_an_implementation_must_have_the_signature_of_the_reference(double):
 
 
 class FakeCupyArray:
-    """Stands in for cupy.ndarray: the registry looks at the type's module only."""
+    """Stands in for cupy.ndarray: the registry knows it by the module of its type."""
 
     __module__ = "cupy"
-    dtype = np.dtype("float64")
+    shape, dtype = (2, 3), np.dtype("float64")
 
 
 def test_devices_do_not_mix_and_never_fall_over_to_another(double):
