@@ -120,6 +120,21 @@ def copy(typing_context, target, t, source, s, count):
 
 
 @intrinsic
+def copy_whole(typing_context, target, t, source, s, count):
+    """target[t : t + count] = source[s : s + count] in whole vectors: up to lanes - 1 elements more go along."""
+    signature = types.void(target, types.intp, source, types.intp, types.intp)
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, signature, args)
+        target, source = emit.address(0, args[1]), emit.address(2, args[3])
+        with cgutils.for_range_slice(builder, _index(0), args[4], _index(emit.lanes), _index) as (i, _):
+            emit.store(emit.load(source, i, emit.lanes), target, i)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def clear(typing_context, target, t, count):
     """target[t : t + count] = 0."""
     signature = types.void(target, types.intp, types.intp)
