@@ -15,7 +15,7 @@ try:
 except ImportError:
     torch = None
 
-_RUNS_OF_A_TURN = 3
+_SETTLING = 0.01  # seconds; GNU OpenMP's threads spin for some 4 ms before they sleep
 
 
 def machine() -> str:
@@ -35,8 +35,8 @@ def machine() -> str:
 def medians(functions: dict[str, Callable], seconds: float = 1.0, warmup: int = 3) -> dict[str, float]:
     """Median time of each function in seconds. Runs are interleaved, so that all see the same weather.
 
-    The first run of each turn does not count: for milliseconds the threads of whoever ran before still spin on the
-    cores, and its data fill the caches.
+    The first _SETTLING seconds of each turn do not count: so long the threads of whoever ran before may still spin on
+    the cores, and its data fill the caches.
 
     Args:
         functions: name -> function of no arguments, checked for equal results by the caller beforehand.
@@ -49,12 +49,21 @@ def medians(functions: dict[str, Callable], seconds: float = 1.0, warmup: int = 
             function()
     while any(len(t) < 5 or sum(t) < seconds for t in times.values()):
         for name, function in functions.items():
-            function()
-            for _ in range(_RUNS_OF_A_TURN):
-                start = time.perf_counter()
+            begin = time.perf_counter()
+            while time.perf_counter() < begin + _SETTLING:
                 function()
-                times[name].append(time.perf_counter() - start)
+            times[name] += _turn(function)
     return {name: statistics.median(t) for name, t in times.items()}
+
+
+def _turn(function: Callable) -> list[float]:
+    """Times of consecutive runs: of three, and of as many as fit in as much time as was given for settling."""
+    times, begin = [], time.perf_counter()
+    while len(times) < 3 or time.perf_counter() < begin + _SETTLING:
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def check_close(name: str, value, expected, tolerance: float) -> None:
