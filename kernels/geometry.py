@@ -6,7 +6,7 @@ what was given and what was wanted. After it, sizes agree and loops may trust th
 """
 
 import operator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 def integers(name, value, count=None, minimum=0):
@@ -24,6 +24,8 @@ def integers(name, value, count=None, minimum=0):
 
 def pair(name, value, minimum=1):
     """`value`, an int or a pair (h, w), as a pair of ints of at least `minimum`."""
+    if type(value) is int and value >= minimum:  # the usual case
+        return value, value
     return integers(name, value if isinstance(value, (tuple, list)) else (value, value), 2, minimum)
 
 
@@ -83,8 +85,7 @@ def pool_output_size(input_size, kernel_size, *, stride=None, padding=0, dilatio
     return geometry.output_size
 
 
-@dataclass(frozen=True)
-class Conv2dGeometry:
+class Conv2dGeometry(NamedTuple):
     """All integers of one convolution. Sizes are (h, w); padding is ((top, bottom), (left, right))."""
 
     batch: int
@@ -137,8 +138,7 @@ class Conv2dGeometry:
         return (self.batch, self.out_channels, *self.output_size)
 
 
-@dataclass(frozen=True)
-class Pool2dGeometry:
+class Pool2dGeometry(NamedTuple):
     """All integers of one pooling. Sizes are (h, w); padding is ((top, bottom), (left, right))."""
 
     batch: int
