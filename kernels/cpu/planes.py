@@ -22,7 +22,7 @@ from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last
 from .memory import empty
-from .simd import VECTOR_BYTES, clear, copy, in_panels, panel_layout, product, tile_height, tile_rows
+from .simd import VECTOR_BYTES, clear, copy, copy_every, in_panels, panel_layout, product, tile_height, tile_rows
 
 _PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
 _MOST_CHANNELS, _MOST_TAPS = 3, 32  # taps of all channels together; beyond, runs of patches are as fast to copy
@@ -168,6 +168,7 @@ def _fill(planes, step, source, window, image, first, size, output_width):
     """planes[tap * step + i] = what the tap sees for the i-th of `size` output pixels from row `first` on."""
     _, height, width, channels = source.shape
     flat, stride = source.reshape(source.size), window.stride[1]
+    between = stride * channels
     for tap in range(window.size[0] * window.size[1] * channels):
         place, c = divmod(tap, channels)
         h, w = divmod(place, window.size[1])
@@ -183,10 +184,6 @@ def _fill(planes, step, source, window, image, first, size, output_width):
             at = ((image * height + row) * width + left) * channels + c
             if low > 0:
                 clear(planes, to, low)
-            if stride * channels == 1:
-                copy(planes, to + low, flat, at + low, high - low)
-            else:
-                for x in range(low, high):
-                    planes[np.uint64(to + x)] = flat[np.uint64(at + x * stride * channels)]
+            copy_every(planes, to + low, flat, at + low * between, between, high - low)
             if high < output_width:
                 clear(planes, to + high, output_width - high)

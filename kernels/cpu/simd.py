@@ -98,25 +98,58 @@ class Emitter:
         return self.builder.call(function, [a, b, c])
 
 
-@intrinsic
-def copy(typing_context, target, t, source, s, count):
-    """target[t : t + count] = source[s : s + count]: whole vectors, then one half, quarter, ... vector each."""
-    signature = types.void(target, types.intp, source, types.intp, types.intp)
+def _make_copy(step):
+    @intrinsic
+    def copy(typing_context, target, t, source, s, count):
+        """target[t + i] = source[s + step * i], i < count: whole vectors, then one half, quarter, ... vector each."""
+        signature = types.void(target, types.intp, source, types.intp, types.intp)
 
-    def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, signature, args)
-        target, source, count = emit.address(0, args[1]), emit.address(2, args[3]), args[4]
-        width = emit.lanes
-        whole = builder.and_(count, _index(-width))
-        with cgutils.for_range_slice(builder, _index(0), whole, _index(width), _index) as (i, _):
-            emit.store(emit.load(source, i, width), target, i)
-        while width > 1:
-            done, width = builder.and_(count, _index(-width)), width // 2
-            with builder.if_then(builder.icmp_signed("!=", builder.and_(count, _index(width)), _index(0))):
-                emit.store(emit.load(source, done, width), target, done)
-        return context.get_dummy_value()
+        def codegen(context, builder, signature, args):
+            emit = Emitter(context, builder, signature, args)
+            target, source, count = emit.address(0, args[1]), emit.address(2, args[3]), args[4]
+            width = emit.lanes
+            whole = builder.and_(count, _index(-width))
+            with cgutils.for_range_slice(builder, _index(0), whole, _index(width), _index) as (i, _):
+                emit.store(_load_every(emit, step, source, i, width), target, i)
+            while width > 1:
+                done, width = builder.and_(count, _index(-width)), width // 2
+                with builder.if_then(builder.icmp_signed("!=", builder.and_(count, _index(width)), _index(0))):
+                    emit.store(_load_every(emit, step, source, done, width), target, done)
+            return context.get_dummy_value()
 
-    return signature, codegen
+        return signature, codegen
+
+    return copy
+
+
+def _load_every(emit, step, source, i, width):
+    """source[step * (i + j)] for j < width, from `step` loads that do not read beyond the last."""
+    first = emit.builder.mul(_index(step), i)
+    starts = [min(k * width, step * (width - 1) + 1 - width) for k in range(step)]
+    loads = [emit.load(source, emit.builder.add(first, _index(start)), width) for start in starts]
+    vector = loads[0]
+    for start, loaded in zip(starts, loads, strict=True):  # takes from `loaded` what lies in it, from `vector` the rest
+        places = [step * j - start for j in range(width)]
+        places = [width + place if 0 <= place < width else j for j, place in enumerate(places)]
+        vector = emit.builder.shuffle_vector(vector, loaded, ir.VectorType(_lane, width)(places))
+    return vector
+
+
+copy, _copy_second, _copy_third = map(_make_copy, (1, 2, 3))
+
+
+@serial
+def copy_every(target, t, source, s, step, count):
+    """target[t + i] = source[s + step * i] for all i < count."""
+    if step == 1:
+        copy(target, t, source, s, count)
+    elif step == 2:
+        _copy_second(target, t, source, s, count)
+    elif step == 3:
+        _copy_third(target, t, source, s, count)
+    else:
+        for i in range(count):
+            target[np.uint64(t + i)] = source[np.uint64(s + i * step)]
 
 
 @intrinsic
