@@ -189,14 +189,17 @@ def _products(rows, grad, chunk, mean, sums, products, chunks, k):
     """Add to zeros: sum of a chunk's gradient, and of gradient times deviation from the mean, of each column."""
     rows, grad, length = rows[k * chunk : (k + 1) * chunk], grad[k * chunk : (k + 1) * chunk], _stretch(len(mean))
     flat, flat_grad = rows.reshape(rows.size), grad.reshape(rows.size)
-    totals_and_products, centre = np.zeros((2, length)), np.empty((2, length))
+    totals_and_products, centre, deviation = np.zeros((2, length)), np.empty((2, length)), np.empty(length)
     _repeat(mean, centre)
     for start in range(0, len(flat), length):
         part, gradient = flat[start : start + length], flat_grad[start : start + length]
         total, product, middle = totals_and_products[0], totals_and_products[1], centre[0]
-        for i in range(len(part)):
+        for i in range(len(part)):  # three loops: of one, over all these arrays, LLVM makes no vector code
             total[i] += gradient[i]
-            product[i] += gradient[i] * (part[i] - middle[i])
+        for i in range(len(part)):
+            deviation[i] = part[i] - middle[i]
+        for i in range(len(part)):
+            product[i] += gradient[i] * deviation[i]
     _fold(totals_and_products[0], sums[k])
     _fold(totals_and_products[1], products[k])
 
