@@ -2,8 +2,8 @@
 
     python benchmarks/conv_table.py
 
-Every result is compared with PyTorch's in float64 before it is timed. PyTorch is measured in both memory formats,
-and its better time counts. GFLOP/s count 2 operations for each multiply-add of the direct method.
+Where PyTorch is installed, every result is compared with its in float64 before it is timed, and PyTorch is measured in
+both memory formats; its better time counts. GFLOP/s count 2 operations for each multiply-add of the direct method.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 import kernels
-from harness import check_close, machine, medians, torch
+from harness import channels_last, check_close, equal_threads, machine, medians, torch
 
 # N, C, H = W, K, kernel, stride, padding, groups
 LAYERS = [
@@ -32,10 +32,6 @@ LAYERS = [
     (32, 512, 4, 100, 4, 1, 0, 1),  # its input gradient is DCGAN's first transposed layer; the others are above
 ]
 DIRECTIONS = ("forward", "input", "weight")
-
-
-def channels_last(array):
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def ours(direction, x, w, g, options):
@@ -83,6 +79,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=0.3, help="measuring time for each entry")
     args = parser.parse_args()
+    equal_threads()
     print(machine())
     head = ("N, C, H, K, k, s, p, groups", "direction", "ours", "GFLOP/s", "torch", "torch / ours")
     print("{:<32} {:<9} {:>10} {:>8} {:>10} {:>13}".format(*head))

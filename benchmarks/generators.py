@@ -9,7 +9,7 @@ training images are MNIST's; a judge that is missing is trained by train_cnn.py.
 28 x 28 pixels by the data pipeline's own filter and rounded to bytes, and the real images that they are compared with
 have gone the same way: for a generator of 64 x 64 pixels from 28 to 64 and back.
 
-Exit code 1: a generator misses what is wanted, bold in the table. (A twin may.)
+Exit code 1: a generator misses what is wanted, or there is no twin of its size; bold in the table. (A twin may.)
 """
 
 import argparse
@@ -91,6 +91,8 @@ class Table:
         if is_twin:
             self._twins[size] = verdict.distance.value
         missed = verdict.missed(self._twins.get(size))
+        if not is_twin and size not in self._twins:
+            missed["ratio"] = f"no twin of {size} pixels to compare the distance with"
         if not is_twin:
             self.missed += [f"{name}: {words}" for words in missed.values()]
         p_value = None
@@ -106,7 +108,7 @@ class Table:
             "entropy": f"{verdict.coverage.entropy:.3f}",
             "smallest": f"{verdict.coverage.smallest_share:.1%}",
             "distance": f"{verdict.distance.value:.2f}",
-            "ratio": f"{verdict.distance.value / twin:.2f}" if twin else "",
+            "ratio": f"{verdict.distance.value / twin:.2f}" if twin else "no twin" if "ratio" in missed else "",
             "agreement": "" if verdict.agreement is None else f"{verdict.agreement:.1%}",
             "copies": "" if p_value is None else f"{p_value:.4f}",
         }

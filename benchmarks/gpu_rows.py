@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import kernels
-from harness import check_close, torch
+from harness import channels_last, check_close, torch
 from scratchnet.device import find_cupy
 from stages import STAGES, captured
 from stages import run as run_stages
@@ -65,10 +65,6 @@ def work(layer):
     height, width = kernels.geometry.conv_output_size(x_size[2:], w_size[2:], **options)
     outputs = x_size[0] * w_size[0] * height * width
     return 2 * outputs * math.prod(w_size[1:]), 4 * (math.prod(x_size) + math.prod(w_size) + outputs)
-
-
-def channels_last(array):
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def calls(x, w, g, options):
@@ -205,7 +201,7 @@ def step(row):
 
 def graph_seconds(make):
     """Seconds of a step whose stages are captured; the last loss is read each time, as `wall_seconds` wants it."""
-    parts = make("scratchnet", "cuda", BATCH)
+    parts = make("cuda", BATCH)
     graphs = captured(parts)
     return wall_seconds(lambda: run_stages(parts, graphs)[-1].item())
 

@@ -32,6 +32,14 @@ def machine() -> str:
     )
 
 
+def equal_threads() -> None:
+    """Give PyTorch as many threads as Numba has."""
+    import numba
+
+    if torch:
+        torch.set_num_threads(numba.get_num_threads())
+
+
 def medians(functions: dict[str, Callable], seconds: float = 1.0, warmup: int = 3) -> dict[str, float]:
     """Median time of each function in seconds. Runs are interleaved, so that all see the same weather.
 
@@ -75,6 +83,11 @@ def check_close(name: str, value, expected, tolerance: float) -> None:
     scale = np.abs(expected).max() or 1.0
     error = np.abs(value - expected).max() / scale
     assert error <= tolerance, f"{name}: relative error {error:.1e} exceeds {tolerance:.0e}"
+
+
+def channels_last(array):
+    """The array (N, C, H, W) in channels-last memory, as it comes from another layer."""
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def write_section(path: Path, name: str, text: str) -> None:

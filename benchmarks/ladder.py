@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 import kernels
-from harness import check_close, machine, medians, write_section
+from harness import channels_last, check_close, machine, medians, write_section
 from machine import peak_flops
 
 STEPS = {
@@ -37,7 +37,7 @@ def measure(input_size, weight_size, options, seconds):
     rng = np.random.default_rng(0)
     x = rng.standard_normal(input_size, np.float32)
     w = rng.standard_normal(weight_size, np.float32) / np.float32(math.sqrt(math.prod(weight_size[1:])))
-    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)  # as it comes from another layer
+    x = channels_last(x)
     with kernels.use("reference"):
         expected = kernels.conv2d(x.astype(np.float64), w.astype(np.float64), **options)
 

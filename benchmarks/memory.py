@@ -26,6 +26,8 @@ def resident():
 
 def child(library, model, batch_size, steps):
     """Run the steps and print {start, peak, early, late}, all in bytes."""
+    if library == "scratchnet":
+        import kernels.cpu  # noqa: F401 - the first kernel would import it, with Numba
     make, _ = STEPS[model]
     step = make(library, batch_size)
     start = resident()

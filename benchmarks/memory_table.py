@@ -2,10 +2,10 @@
 
     python benchmarks/memory_table.py
 
-Every result is compared with PyTorch's before it is timed. Ours see channels-last memory, as they do inside of a
-network; PyTorch is measured in both memory formats, its Adam also fused, and its better time counts. "share" is the
-least traffic an operation needs (each operand read and each result written once a pass), divided by the time, over the
-bandwidth of copying large arrays with as many threads: above 1 where arrays stay in the caches.
+Where PyTorch is installed, every result is compared with its before it is timed. Ours see channels-last memory, as they
+do inside of a network; PyTorch is measured in both memory formats, its Adam also fused, and its better time counts.
+"share" is the least traffic an operation needs (each operand read and each result written once a pass), divided by the
+time, over the bandwidth of copying large arrays with as many threads: above 1 where arrays stay in the caches.
 """
 
 import argparse
@@ -18,8 +18,9 @@ import numpy as np
 
 import kernels
 import scratchnet as sn
-from harness import check_close, machine, medians, torch
+from harness import check_close, equal_threads, machine, medians, torch
 from kernels.cpu.memory import empty
+from machine import copy_bandwidth
 
 SIZES = {"in cache": (32, 32, 26, 26), "in memory": (128, 64, 32, 32)}  # 3 MB and 34 MB
 POOLS = ((2, 2, 0), (3, 2, 1))  # kernel, stride, padding
@@ -191,19 +192,6 @@ def as_tuple(value):
     return value if isinstance(value, tuple) else (value,)
 
 
-def copy_bandwidth(seconds):
-    """Bytes per second, read and written, of copying an array larger than the caches with our threads."""
-    source, target = empty((1 << 24,), np.float32), empty((1 << 24,), np.float32)
-    source[:] = 1
-    return 2 * source.nbytes / medians({"copy": lambda: _copy(source, target)}, seconds)["copy"]
-
-
-@numba.njit(parallel=True)
-def _copy(source, target):
-    for i in numba.prange(len(source)):
-        target[i] = source[i]
-
-
 def rows(generator):
     """(heading, cases) of each part of the table."""
     for where, size in SIZES.items():
@@ -219,9 +207,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=0.2, help="measuring time for each entry")
     args = parser.parse_args()
-    if torch:
-        torch.set_num_threads(numba.get_num_threads())
-    bandwidth = copy_bandwidth(args.seconds)
+    equal_threads()
+    bandwidth = copy_bandwidth(numba.get_num_threads())
     print(f"{machine()}; copying moves {bandwidth / 1e9:.1f} GB/s")
     print(f"{'':<28} {'ours':>10} {'torch':>10} {'torch / ours':>13} {'GB/s':>8} {'share':>7}")
     for heading, part in rows(np.random.default_rng(0)):

@@ -17,26 +17,27 @@ CHUNK = 500  # samples drawn at a time
 
 
 def draw_samples(path: Path, count: int, seed: int) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Samples as a judge sees them, the classes asked for (None if labels change nothing), and the size drawn.
+    """Samples as a judge sees them, the classes asked for (None of a model that is not told any), and the size drawn.
 
     Args:
         path: a run's folder, a checkpoint, or a .safetensors file with the weights of a DCGAN generator.
         count, seed: how many samples, of which codes; conditional generators are asked for all classes in turn.
     """
-    draw, latent = load_generator(path)
+    draw, latent, conditional = load_generator(path)
     codes, labels = np.random.default_rng(seed).standard_normal((count, latent)), np.arange(count) % CLASSES
-    as_0, as_1 = (draw(codes[:1], np.array([label])) for label in (0, 1))
+    size = draw(codes[:1], labels[:1]).shape[-1]
     parts = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
     samples = np.concatenate([as_seen(draw(codes[part], labels[part])) for part in parts])
-    return samples, None if np.array_equal(as_0, as_1) else labels, as_0.shape[-1]
+    return samples, labels if conditional else None, size
 
 
 def load_generator(path: Path):
-    """draw(codes, labels=None) -> images in [0, 1], and a code's size."""
+    """draw(codes, labels=None) -> images in [0, 1], a code's size, and whether labels are heeded."""
     if path.is_dir() or path.name.startswith(("step-", "best")):
-        return generate.load_drawer(path)
+        draw, latent, config = generate.load_model(path)
+        return draw, latent, config["model"] == "conditional"
     generator = load_dcgan(path)
-    return (lambda codes, labels=None: generate.train_gan.draw(generator, codes)), generator.latent
+    return (lambda codes, labels=None: generate.train_gan.draw(generator, codes)), generator.latent, False
 
 
 def load_dcgan(path: Path) -> Generator:

@@ -4,17 +4,10 @@ Each function returns `step()`, one training step on fixed data on `device`, whi
 "scratchnet" or "torch"; only what is asked for is imported.
 """
 
-import importlib
-from itertools import pairwise
-
 import numpy as np
 
-
-def _parts(library):
-    """(the package, nn, nn.functional, optim) of a library."""
-    package = importlib.import_module(library)
-    names = ("nn", "nn.functional", "optim")
-    return package, *(importlib.import_module(f"{library}.{name}") for name in names)
+import networks
+from networks import parts
 
 
 def _images(package, device, *shape):
@@ -22,12 +15,9 @@ def _images(package, device, *shape):
 
 
 def cnn(library, batch_size, device="cpu"):
-    """The classifier of examples/train_cnn.py: cross entropy, Adam; 93,322 parameters."""
-    package, nn, F, optim = _parts(library)
-    package.manual_seed(0)
-    layers = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2))
-    layers += (nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 10))
-    model = nn.Sequential(*layers).to(device)
+    """The classifier: cross entropy, Adam."""
+    package, nn, F, optim = parts(library)
+    model = networks.cnn(nn).to(device)
     optimizer = optim.Adam(model.parameters())
     images = _images(package, device, batch_size, 1, 28, 28)
     labels = package.from_numpy(np.arange(batch_size) % 10).to(device)
@@ -43,18 +33,9 @@ def cnn(library, batch_size, device="cpu"):
 
 
 def dcgan(library, batch_size, device="cpu"):
-    """One discriminator and one generator step of DCGAN at 64 x 64 x 1, as in PyTorch's listing."""
-    package, nn, F, optim = _parts(library)
-    package.manual_seed(0)
-    widths = (512, 256, 128, 64)
-    up, down = [nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False), nn.BatchNorm2d(512), nn.ReLU()], []
-    for wide, narrow in pairwise(widths):
-        up += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
-        down = [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2), *down]
-    generator = nn.Sequential(*up, nn.ConvTranspose2d(64, 1, 4, 2, 1, bias=False), nn.Tanh()).to(device)
-    first = (nn.Conv2d(1, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2))
-    discriminator = nn.Sequential(*first, *down, nn.Conv2d(512, 1, 4, 1, 0, bias=False), nn.Flatten())
-    discriminator.to(device)
+    """One step of the discriminator and one of the generator, as in PyTorch's listing."""
+    package, nn, F, optim = parts(library)
+    generator, discriminator = (network.to(device) for network in networks.dcgan(nn))
     optimizers = [optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in (generator, discriminator)]
     real, ones = _images(package, device, batch_size, 1, 64, 64), package.ones(batch_size, 1, device=device)
     zeros = package.zeros(batch_size, 1, device=device)
@@ -75,16 +56,9 @@ def dcgan(library, batch_size, device="cpu"):
 
 
 def vae(library, batch_size, device="cpu"):
-    """A convolutional variational autoencoder at 28 x 28 x 1: Bernoulli pixels, 20 latents; 258,025 parameters."""
-    package, nn, F, optim = _parts(library)
-    package.manual_seed(0)
-    encoder = nn.Sequential(nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(), nn.Flatten())
-    heads = nn.Linear(64 * 7 * 7, 20), nn.Linear(64 * 7 * 7, 20)
-    decoder = nn.Sequential(nn.Linear(20, 64 * 7 * 7), nn.Unflatten(1, (64, 7, 7)), nn.ReLU())
-    grow = nn.Sequential(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 1, 4, 2, 1))
-    modules = (encoder, *heads, decoder, grow)
-    for module in modules:
-        module.to(device)
+    """The variational autoencoder, with Bernoulli pixels."""
+    package, nn, F, optim = parts(library)
+    encoder, *heads, decoder = modules = [network.to(device) for network in networks.vae(nn)]
     optimizer = optim.Adam([p for m in modules for p in m.parameters()])
     images = _images(package, device, batch_size, 1, 28, 28)
 
@@ -93,7 +67,7 @@ def vae(library, batch_size, device="cpu"):
         hidden = encoder(images)
         mu, log_var = (head(hidden) for head in heads)
         z = mu + package.exp(log_var / 2) * package.randn(batch_size, 20, device=device)
-        nll = F.binary_cross_entropy_with_logits(grow(decoder(z)), images, reduction="sum")
+        nll = F.binary_cross_entropy_with_logits(decoder(z), images, reduction="sum")
         kl = (mu * mu + package.exp(log_var) - log_var - 1).sum() / 2
         loss = (nll + kl) / batch_size
         loss.backward()

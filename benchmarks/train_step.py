@@ -11,18 +11,16 @@ import argparse
 
 import numpy as np
 
+import networks
 import scratchnet as sn
-from harness import check_close, machine, medians, torch
+from harness import check_close, equal_threads, machine, medians, torch
 from scratchnet import nn, optim
 from scratchnet.models import CNN
 from steps import STEPS
 
 
 def torch_cnn(state):
-    t = torch.nn
-    layers = (t.Conv2d(1, 32, 3), t.ReLU(), t.MaxPool2d(2), t.Conv2d(32, 64, 3), t.ReLU(), t.MaxPool2d(2))
-    layers += (t.Conv2d(64, 64, 3), t.ReLU(), t.Flatten(), t.Linear(576, 64), t.ReLU(), t.Linear(64, 10))
-    model = t.Sequential(*layers)
+    model = networks.cnn(torch.nn)
     model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
     return model
 
@@ -90,6 +88,7 @@ def main():
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128], help="of the CNN")
     parser.add_argument("--seconds", type=float, default=4.0, help="measuring time for each entry")
     args = parser.parse_args()
+    equal_threads()
     print(machine())
     print(f"{'step':<12} {'scratchnet':>12} {'torch NCHW':>12} {'channels_last':>14} {'torch / scratchnet':>20}")
     rows = [(f"CNN, {n}", lambda n=n: measure(n, args.seconds)) for n in args.batch_sizes]

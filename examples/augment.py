@@ -169,7 +169,6 @@ def main(argv=None):
     )
     run.say(f"results in {args.out}")
 
-    assert len(without) >= LEAST_PAIRS and low <= mean <= high, f"no interval from {LEAST_PAIRS} pairs: {run.rows}"
     worst = min(without.min(), with_generated.min())
     assert args.smoke or worst > 5 / classes, f"a classifier is right about {worst:.1%} only"
     return {"difference": mean, "low": low, "high": high}

@@ -145,6 +145,8 @@ def main(argv=None):
         with sn.no_grad():
             shape = drawer.draw(sn.zeros(1, drawer.latent, device=args.device)).shape[1:]
         train_data, test_data = load_images(args, Resize(shape[1:]))
+        if (channels := train_data[0][0].shape[0]) != shape[0]:
+            raise ValueError(f"the model draws {shape[0]} channels, the images of {args.data} have {channels}")
     except (OSError, ValueError) as error:
         fail(error, REFUSED)
     images = test_data[rng.permutation(len(test_data))[: args.count]][0]

@@ -64,12 +64,6 @@ def load_model(path: Path, device: str = "cpu"):
         raise ValueError(f"{path} is of a model that is unknown here, train_{trainer}.py with {config}") from error
 
 
-def load_drawer(path: Path):
-    """draw(codes, labels=None) -> images in [0, 1], and a code's size, as ``load_model``."""
-    draw, latent, _ = load_model(path)
-    return draw, latent
-
-
 def linear(a, b, t):
     """(1 - t) a + t b: in many dimensions its middle is shorter than any code that was trained on."""
     return (1 - t) * a + t * b
@@ -122,7 +116,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
     parser.add_argument("--out", type=result_folder, help="folder for the pictures (default: the run's)")
     add_device_argument(parser)
-    add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10", "folder"])
+    add_data_arguments(parser, ["digits", "mnist", "fashion-mnist", "cifar10", "folder"], channels=False)
     parser.set_defaults(data=None)  # what the model was trained on
     args = parser.parse_args(argv)
     if min(args.count, args.rows) < 1 or args.neighbours < 0:

@@ -11,12 +11,13 @@ DATA = {"digits": data.Digits, "mnist": data.MNIST, "fashion-mnist": data.Fashio
 SMOKE = {"train": 512, "test": 256}  # images of a smoke run
 
 
-def add_data_arguments(parser, names) -> None:
+def add_data_arguments(parser, names, channels: bool = True) -> None:
     """--data, --data-root and --smoke; where a folder is among the names, what to make of its files."""
     parser.add_argument("--data", choices=names, default="digits", help="the images")
     parser.add_argument("--data-root", type=Path, help="folder that holds the data set (default: the cache folder)")
     if "folder" in names:
-        parser.add_argument("--channels", type=int, choices=[1, 3], default=3, help="of a folder: 1 grey, 3 RGB")
+        if channels:
+            parser.add_argument("--channels", type=int, choices=[1, 3], default=3, help="of a folder: 1 grey, 3 RGB")
         parser.add_argument(
             "--corrupt", choices=["refuse", "skip"], default="refuse", help="of a folder: files that are unfit"
         )

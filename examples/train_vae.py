@@ -40,7 +40,7 @@ MODELS = {
     "conditional": ConditionalVAE,
 }
 DEFAULT_EPOCHS = 10
-# The least and the most of what is measured after the default epochs, see ``evaluate``.
+# The least and the most of what is measured after the default epochs, at 28 x 28 pixels; see ``evaluate``.
 WANTED = {
     ("dense", "digits"): {"loss": (0, 172)},
     ("dense", "mnist"): {"loss": (0, 106.5)},  # 104.9
@@ -80,6 +80,8 @@ def parse_arguments(argv=None):
 
 
 def build(model: str, channels: int = 1, size: int = 28, classes: int = 10):
+    if model not in MODELS:
+        raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {model!r}")
     if model in ("conv", "gaussian"):
         return MODELS[model](channels=channels, image_size=size)
     return MODELS[model](
@@ -150,7 +152,7 @@ def check(result: dict, model, args, beta: float, train, test) -> None:
     if args.smoke and model.likelihood == "gaussian":
         most = np.inf  # a few steps are not even enough for grey; NaN fails
     assert result["loss"] <= most, f"test -ELBO {result['loss']:.2f}: without codes {most:.2f} nats can be reached"
-    if not grey and args.epochs >= DEFAULT_EPOCHS:
+    if not grey and args.epochs >= DEFAULT_EPOCHS and args.image_size == 28:
         reporting.assert_within(result, WANTED.get((args.model, args.data), {}))
 
 

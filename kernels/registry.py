@@ -167,6 +167,11 @@ class Kernel:
         return (*policy, len(args), *positional, *options, *named)
 
     def _decide(self, args, options, wanted, why):
+        try:
+            bound = self.signature.bind_partial(*args, **options)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}; wanted {_bare(self.signature)}") from None
+        args, options = bound.args, bound.kwargs  # operands that came by name are where `supports` looks for them
         device = self._check(args, options)
         if wanted != REFERENCE:
             _load(device)

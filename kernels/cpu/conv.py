@@ -295,7 +295,7 @@ def _weight_gradient_of_chunk(
     total = partial[part, group, row_task].reshape(rows * columns)
     total[:] = 0
     flat_grad, straight = grad.reshape(grad.size), columns == channels_to and columns == width
-    scratch = np.zeros(_GRADIENT_BLOCK * rows + width, source.dtype)  # `gather` goes up to a vector too far
+    scratch = np.empty(_GRADIENT_BLOCK * rows + width, source.dtype)  # `gather` goes up to a vector too far
     packed = np.zeros(1 if straight else _GRADIENT_BLOCK * columns, source.dtype)
     begin, end = part * chunk, min((part + 1) * chunk, grad.shape[0] * extent[0] * extent[1])
     for first in range(begin, end, _GRADIENT_BLOCK):

@@ -16,9 +16,9 @@ _FEWEST = 1 << 18
 def _supports(input, weight, *others, negative_slope=1, **options):
     """Of all three kernels: each of the first two arguments is an array, or is the size of one."""
     input_size, weight_size = (getattr(x, "shape", x) for x in (input, weight))
-    if tuple(weight_size[2:]) != tuple(input_size[2:]):  # asked first: geometries cost microseconds
-        return "the kernel must cover the image"
     geometry = Conv2dGeometry.of(input_size, weight_size, **options)
+    if geometry.kernel_size != geometry.input_size:
+        return "the kernel must cover the image"
     if geometry.groups != 1 or any(sum(p) for p in geometry.padding):
         return "groups must be 1, padding 0"
     return True if all((*input_size, *weight_size)) else "there is nothing to multiply"
@@ -59,4 +59,4 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     Conv2dGeometry.of(
         input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
-    return reference.matmul(_rows(grad_output).T, _rows(input)).reshape(weight_size)
+    return plain(reference.matmul(_rows(grad_output).T, _rows(input))).reshape(weight_size)

@@ -102,7 +102,7 @@ def _vectors(array):
     missing = lanes(array.dtype) - array.shape[-1]
     if missing > 0:
         array = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
-    return np.ascontiguousarray(array)
+    return plain(array)
 
 
 def _without_padding(array, channels):

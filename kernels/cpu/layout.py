@@ -102,18 +102,11 @@ def flat(view):
     return plain(memory).reshape(-1), strides
 
 
-def update_flat(core, written, read, *scalars):
-    """Call core(*written, *read, *scalars) with 1-D arrays, all in the memory order of written[0].
-
-    Arrays in another order, or with gaps, are copied first; what is written is copied back.
-    """
-    flat, copied = flattened(written, read)
-    core(*flat, *scalars)
-    copy_back(copied)
-
-
 def flattened(written, read):
-    """The arrays as 1-D arrays in the memory order of written[0], and (array, copy) where a written one was copied."""
+    """The arrays as 1-D arrays in the memory order of written[0], and (array, copy) where a written one was copied.
+
+    Arrays in another order, or with gaps, are copied. `copy_back` takes what was written to where it belongs.
+    """
     arrays = (*written, *read)
     if all(array.flags.carray for array in arrays):
         return [array.reshape(-1) for array in arrays], []

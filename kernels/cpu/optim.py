@@ -87,33 +87,24 @@ def rmsprop_steps_(
 def _update(core, rows, numbers):
     """Call `core` on all rows (param, grad, *states), each with its numbers; a state that is None is not followed.
 
-    It gets a table of addresses, since compiled code takes no list of arrays.
+    It gets a table of addresses, and of sizes in the last column, since compiled code takes no list of arrays.
     """
     if not rows:
         return
     table = np.zeros((len(rows), _ARRAYS + 1), np.int64)
     held, copied = [], []  # copies whose addresses stand in the table; what they must be copied back to
-    for i, (param, grad, *states) in enumerate(rows):
-        states = [array for array in states if array is not None]
+    columns = [column for column, array in enumerate(rows[0]) if array is not None]
+    for i, row in enumerate(rows):
+        param, grad, *states = (array for array in row if array is not None)
         if not all(array.flags.carray for array in (param, grad, *states)):
             (param, *states, grad), copies = flattened([param, *states], [grad])
             held += param, grad, *states
             copied += copies
-        _note_addresses(table, i, (param, grad, *states))
-    columns = [column for column, array in enumerate(rows[0]) if array is not None]
-    if len(columns) < len(rows[0]):
-        table[:, columns] = table[:, : len(columns)].copy()
+        table[i, columns] = [array.__array_interface__["data"][0] for array in (param, grad, *states)]
+        table[i, _ARRAYS] = param.size
     elements = int(table[:, _ARRAYS].sum())
     core(table, np.array(numbers, rows[0][0].dtype), elements, tasks_for(-(-elements // _TASK)))
     copy_back(copied)
-
-
-@serial
-def _note_addresses(table, i, row):
-    """The addresses of a row's arrays, and their number of elements in the last column."""
-    for column in range(len(row)):
-        table[i, column] = row[column].ctypes.data
-    table[i, _ARRAYS] = row[0].size
 
 
 @intrinsic

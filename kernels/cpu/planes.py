@@ -20,7 +20,7 @@ from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, tasks_for
 from .elementwise import activate
 from .fork import fork
-from .layout import channels_first, channels_last
+from .layout import channels_first, channels_last, plain
 from .memory import empty
 from .simd import VECTOR_BYTES, clear, copy, copy_every, in_panels, panel_layout, product, tile_height, tile_rows
 
@@ -70,7 +70,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     tasks = tasks_for(n * -(-height // rows))
     planes = empty((tasks, packed.shape[1] * stride_of_planes), input.dtype)
     _multiply_planes(
-        channels_last(input), *_window(geometry), packed, vectors, np.ascontiguousarray(bias), rows, planes,
+        channels_last(input), *_window(geometry), packed, vectors, plain(bias), rows, planes,
         input.dtype.type(negative_slope), output, tasks,
     )  # fmt: skip
     return channels_first(output)

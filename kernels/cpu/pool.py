@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from .. import reference
-from ..geometry import Pool2dGeometry, same_shapes
+from ..geometry import Pool2dGeometry, integers, same_shapes
 from .compile import entry, inlined, parallel, portion, serial, tasks_for
 from .fork import fork
 from .layout import channels_first, channels_last
@@ -37,7 +37,8 @@ _divisor = functools.lru_cache(1 << 8)(reference.pool_divisor)  # computing it t
 
 
 def _places_are_int32(input_size):
-    return input_size[2] * input_size[3] < 1 << 31 or "an input plane must have less than 2^31 places"
+    *_, height, width = integers("input size (N, C, H, W)", input_size, 4)
+    return height * width < 1 << 31 or "an input plane must have less than 2^31 places"
 
 
 @reference.max_pool2d.implementation("numba", supports=lambda input, **options: _places_are_int32(input.shape))

@@ -18,7 +18,7 @@ _avx512, _avx = (feature in _features.split(",") for feature in ("+avx512f", "+a
 VECTOR_BYTES = 64 if _avx512 else 32 if _avx else 16
 _REGISTERS = 32 if _avx512 or _triple.startswith(("aarch64", "arm64")) else 16
 _MAX_SUMS = _REGISTERS * 3 // 4  # vectors a tile accumulates; the other registers hold operands
-_MAX_ROWS = 8  # each takes an address register, of which x86 has 16
+MAX_ROWS = 8  # each takes an address register, of which x86 has 16
 _MAX_VECTORS = 4 if _REGISTERS == 32 else 3
 
 _index, _lane = ir.IntType(64), ir.IntType(32)
@@ -31,7 +31,7 @@ def lanes(dtype):
 
 def tile_rows(vectors):
     """Rows of the tile that is `vectors` registers wide."""
-    return min(_MAX_ROWS, _MAX_SUMS // vectors)
+    return min(MAX_ROWS, _MAX_SUMS // vectors)
 
 
 tile_height = serial(tile_rows)

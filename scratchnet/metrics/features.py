@@ -93,7 +93,8 @@ class FeatureNetwork:
         The network runs in eval mode, without derivatives, and is left in the mode it was in.
 
         Raises:
-            ValueError: fewer than 2 images, features that are not finite, or weights that are no longer the same.
+            ValueError: fewer than 2 images, features that are not finite, weights that are no longer the same, or a
+                layer that does not run once in a forward pass.
         """
         images = on_host(images)
         if images.ndim < 2 or len(images) < 2:
@@ -115,6 +116,12 @@ class FeatureNetwork:
             hook.remove()
             for module, mode in modes:
                 module.training = mode
+        rows = sum(map(len, taken))
+        if rows != len(images):
+            raise ValueError(
+                f"FeatureNetwork: layer {self.layer!r} gave {rows} rows of features for {len(images)} images: it must "
+                "run once in a forward pass"
+            )
         return Features(np.concatenate(taken), self.identity)
 
 

@@ -231,5 +231,18 @@ def test_a_direction_is_found_within_classes_and_followed():
 
 
 def test_rank_correlations():
-    values = np.array([[1.0, 2, 30, 31], [4, 3, 2, -9], [2, 1, 4, 3]])
-    np.testing.assert_allclose(control.spearman(values), [1, -1, 0.6])
+    values = np.array([[1.0, 2, 30, 31], [4, 3, 2, -9], [2, 1, 4, 3], [0, 0, 1, 1], [5, 5, 5, 5]])
+    tied = np.corrcoef([1.5, 1.5, 3.5, 3.5], [1, 2, 3, 4])[0, 1]
+    np.testing.assert_allclose(control.spearman(values), [1, -1, 0.6, tied, np.nan])
+
+
+@pytest.mark.parametrize("script", [complete, control])
+def test_images_that_a_model_does_not_draw_are_refused(script, monkeypatch, tmp_path, capsys):
+    config = {"trainer": "gan", "model": "conditional", "channels": 3, "classes": 10, "image_size": 28}
+    monkeypatch.setattr(control, "load_model", lambda path, device: (None, 100, config))
+    monkeypatch.setattr(
+        complete, "load_drawer", lambda path, device: complete.GANDrawer(Generator(100, 3, 4, 28), None)
+    )
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*SMOKE, str(tmp_path), "--checkpoint", str(tmp_path)])
+    assert "3 channels" in capsys.readouterr().err

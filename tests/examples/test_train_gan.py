@@ -72,6 +72,24 @@ def test_an_epoch_smaller_than_a_batch_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_epoch_without_a_step_of_the_generator_is_refused(tmp_path):
+    result = run("train_gan.py", "--smoke", "--model", "wgan-gp", "--batch-size", 128, "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert "with --batch-size 128 an epoch has fewer than the 5 steps that the critic takes" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_have_the_defaults_of_the_model_and_contradict_none(capsys):
+    linear, dcgan = (train_gan.parse_arguments(["--model", model]) for model in ("linear", "dcgan"))
+    assert (linear.lr, linear.generator_lr, linear.image_size) == (1e-3, 2e-4, 8)
+    assert (dcgan.lr, dcgan.generator_lr, dcgan.image_size) == (2e-4, 2e-4, 28)
+    chosen = train_gan.parse_arguments(["--model", "linear", "--lr", "1e-4"])
+    assert (chosen.lr, chosen.generator_lr) == (1e-4, 1e-4)
+    with pytest.raises(SystemExit):
+        train_gan.parse_arguments(["--model", "small", "--image-size", "64"])
+    assert "--image-size 64: the small model is for 28 pixels" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def digits():
     """Images and labels of a training and a test set."""
@@ -80,14 +98,15 @@ def digits():
 
 @pytest.mark.parametrize("pair", [*train_gan.WANTED, ("any", "other")], ids="-".join)
 def test_collapsed_generators_are_not_good_enough(pair, digits):
-    """One image for all codes, whether a good one or the mean; where more is wanted, one for every class."""
+    """One image for all codes, whether a good one or the mean; where more is wanted, a class, or one image of each."""
     wanted = train_gan.WANTED.get(pair, train_gan.NOT_COLLAPSED)
     (images, labels), (real, real_labels) = digits
     collapsed = [images[:1], images.mean(0, keepdims=True)]
-    if "mean_gap" in wanted and pair[0] != "linear":
+    if pair in train_gan.WANTED and pair[0] != "linear":
+        collapsed.append(images[labels == 1])
         collapsed.append(np.stack([images[labels == label].mean(0) for label in range(10)]))
     for few in collapsed:
-        samples = few[labels % len(few)]
+        samples = few[np.arange(len(labels)) % len(few)] if len(few) > 10 else few[labels % len(few)]
         with pytest.raises(AssertionError, match="wanted from"):
             assert_within(measured(samples, labels, real, real_labels), wanted)
 

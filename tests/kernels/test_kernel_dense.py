@@ -39,6 +39,12 @@ def test_a_full_layer_runs_here_by_default():
         assert cases.same_bits(kernel(*args), cases.reference(kernel, *args))
 
 
+def test_a_weight_gradient_is_contiguous_however_many_outputs_there_are():
+    x, g = np.ones((32, 8, 4, 4), np.float32), np.ones((32, 512, 1, 1), np.float32)
+    assert kernels.explain(kernels.conv2d_weight, x, (512, 8, 4, 4), g).implementation == "dense"
+    assert kernels.conv2d_weight(x, (512, 8, 4, 4), g).flags.c_contiguous
+
+
 @pytest.mark.parametrize(("x", "w", "options", "why"), [
     ((2, 3, 4, 4), (8, 3, 3, 3), {}, "must cover the image"),
     ((2, 3, 4, 4), (8, 3, 4, 4), {"padding": 1}, "padding 0"),

@@ -115,6 +115,34 @@ def test_a_choice_is_remembered_for_equal_calls_only(double):
         double(np.ones(3, np.int64))
 
 
+def test_operands_may_come_by_name():
+    """As they may to the reference: what decides on an implementation looks for them by position."""
+    w, b = np.ones((32, 1, 3, 3)), np.arange(32.0)
+    x, g = np.ones((2, 1, 5, 5)), np.ones((2, 32, 3, 3))
+    positional = kernels.conv2d(x, w, b), kernels.conv2d_input(x.shape, w, g), kernels.conv2d_weight(x, w.shape, g)
+    named = (
+        kernels.conv2d(x, weight=w, bias=b),
+        kernels.conv2d_input(input_size=x.shape, weight=w, grad_output=g),
+        kernels.conv2d_weight(x, weight_size=w.shape, grad_output=g),
+    )
+    for a, b in zip(positional, named, strict=True):
+        np.testing.assert_array_equal(a, b)
+    y = np.ones(5000)
+    np.testing.assert_array_equal(kernels.relu_backward(grad_output=y, output=y), y)
+    with pytest.raises(TypeError, match=r"conv2d: too many positional arguments; wanted \(input, weight, bias"):
+        kernels.conv2d(x, w, None, 1)
+
+
+def test_sizes_are_checked_before_they_decide():
+    with pytest.raises(ValueError, match=r"input size \(N, C, H, W\) must hold 4 ints, given \(4, 5, 5\)"):
+        kernels.max_pool2d(np.ones((4, 5, 5)), kernel_size=2)
+    x, w, g = np.ones((2, 1, 5, 5)), np.ones((32, 1, 3, 3)), np.ones((2, 32, 3, 3))
+    with pytest.raises(TypeError, match="input size .* must be a tuple of ints, given 5"):
+        kernels.conv2d_input(5, w, g)
+    with pytest.raises(TypeError, match="weight size .* must be a tuple of ints, given 5"):
+        kernels.conv2d_weight(x, 5, g)
+
+
 def test_what_does_not_pay_runs_only_when_asked_for(double):
     @double.implementation("odd", pays=lambda x, *, times=1: "it is slow")
     def odd(x, *, times=1):

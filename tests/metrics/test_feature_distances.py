@@ -50,6 +50,19 @@ def test_the_identity_has_name_layer_and_a_hash_of_all_weights():
         judge(IMAGES)
 
 
+def test_a_layer_that_runs_twice_in_a_pass_has_no_features():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.activation = nn.Linear(4, 4), nn.ReLU()
+
+        def forward(self, x):
+            return self.activation(self.layer(self.activation(x)))
+
+    with pytest.raises(ValueError, match="layer 'activation' gave 14 rows of features for 7 images"):
+        FeatureNetwork(Twice(), "twice", "activation")(np.ones((7, 4), np.float32))
+
+
 def test_a_network_that_fails_is_left_as_it_was():
     model = network()
     with pytest.raises(ValueError):
