@@ -185,7 +185,7 @@ def wasserstein(sn, nn, optim, models, losses, dtype):
     )
 
 
-def vae(name, likelihood):
+def vae(name, likelihood, *, labelled=False):
     """A run of a VAE of that class on the negative ELBO with that likelihood and given noise."""
 
     def run(sn, nn, optim, models, losses, dtype):
@@ -194,8 +194,9 @@ def vae(name, likelihood):
         optimizer = optim.Adam(model.parameters(), lr=1e-3)
         record = Record(VAE=model)
         for _ in range(STEPS):
-            images = batches.uniform(4, 1, 28, 28)
-            output, mu, log_var = model(images, noise=batches.normal(4, model.latent))
+            images, noise = batches.uniform(4, 1, 28, 28), batches.normal(4, model.latent)
+            labels = (batches.labels(10, 4),) if labelled else ()
+            output, mu, log_var = model(images, *labels, noise=noise)
             if likelihood == "bernoulli":
                 nll = losses.bernoulli_nll(output, images)
             else:
@@ -224,4 +225,5 @@ RUNS = {
     "plane_vae": vae("PlaneVAE", "bernoulli"),
     "conv_vae": vae("ConvVAE", "bernoulli"),
     "small_conv_vae": vae("SmallConvVAE", "gaussian"),
+    "conditional_vae": vae("ConditionalVAE", "bernoulli", labelled=True),
 }

@@ -182,6 +182,21 @@ class VAE(nn.Module):
         return self.decoder(mu + std * noise), mu, log_var
 
 
+class ConditionalVAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.latent = 20
+        self.encoder = nn.Sequential(nn.Linear(784 + 10, 400), nn.ReLU())
+        self.mu, self.log_var = nn.Linear(400, 20), nn.Linear(400, 20)
+        self.decoder = nn.Sequential(nn.Linear(20 + 10, 400), nn.ReLU(), nn.Linear(400, 784), image(1, 28))
+
+    def forward(self, x, labels, noise):
+        label = torch.eye(10, dtype=x.dtype)[labels]
+        hidden = self.encoder(torch.hstack([x.reshape(len(x), 784), label]))
+        mu, log_var = self.mu(hidden), self.log_var(hidden)
+        return self.decoder(torch.hstack([mu + torch.exp(log_var).sqrt() * noise, label])), mu, log_var
+
+
 def image(channels, size):
     return nn.Unflatten(1, (channels, size, size))
 
