@@ -20,6 +20,7 @@ from pathlib import Path
 import llvmlite
 import numba
 import numpy as np
+from numba.core import types
 from numba.core.registry import cpu_target
 
 target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
@@ -48,7 +49,12 @@ def _compile(function, **options):
     if name in _names:
         raise ValueError(f"there is a compiled function {name} already: give this one a name of its own")
     _names.add(name)
-    return numba.njit(function, error_model="numpy", nogil=True, **options)
+    compiled = numba.njit(function, error_model="numpy", nogil=True, **options)
+    template = compiled.get_call_template
+    compiled.get_call_template = lambda args, kws: template(
+        tuple(map(types.unliteral, args)), {name: types.unliteral(arg) for name, arg in kws.items()}
+    )  # else a call with a constant gets a version of its own: of the SIMD tile's products there were seven
+    return compiled
 
 
 def _elements(*args):

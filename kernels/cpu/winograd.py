@@ -29,10 +29,12 @@ from .memory import empty
 from .simd import MAX_ROWS, lanes, panel_layout, tile_rows
 from .squares import Pass, Weight
 from .winograd_forward import PASSING, multiply_panels, multiply_squares
-from .winograd_weight import add_up_weight
+from .winograd_weight import add_up_pieces, add_up_weight
 from .zeros import clear_sums_of_zeros
 
-MOST_POINTS = 6  # rounding grows with the points, and time hardly falls: F(4, 3), F(5, 2)
+# Rounding grows with the points, and time hardly falls: F(4, 2), F(4, 3), F(2, 4), F(2, 5). An m of 3 or 5 would save a
+# fifth on a few layers, but each F(m, r) takes 10 s to compile.
+MOST_POINTS = 6
 _FEWEST_SQUARES = 24  # multiplied at a time, a multiple of every tile's height
 _L2_BYTES = 1 << 19  # products of a block of squares: half of the second-level cache
 _SLAB_BYTES = 1 << 22  # products of a slab of squares, whose sums are added up: a share of the last-level cache
@@ -87,15 +89,21 @@ def _plan(geometry, dtype, to_input=False):
     if to_input:
         ys, xs = (list(input_axes(geometry, axis)) for axis in (0, 1))
         channels = channels[::-1]
-    work, cycles, by_definition = _best_pass(ys, xs, geometry, channels, dtype)
+    work = Pass.of(ys, xs, geometry.kernel_size[1], 4 if _most_taps(geometry) + 3 <= MOST_POINTS else 2)
+    cycles, by_definition = _cycles(work, ys, xs, geometry, channels, dtype)
     if dtype == np.float64:
         return Plan(work, doubt="float64 is asked for where rounding counts")
     doubt = f"an estimate of {cycles:.1e} cycles against {by_definition:.1e}"
     return Plan(work, doubt="" if cycles < by_definition else doubt)
 
 
+def _most_taps(geometry):
+    """r: of a phase of the kernel, along the longer axis."""
+    return max(-(-k // s) for k, s in zip(geometry.kernel_size, geometry.stride, strict=True))
+
+
 def _obstacle(geometry, to_input):
-    taps = max(-(-k // s) for k, s in zip(geometry.kernel_size, geometry.stride, strict=True))
+    taps = _most_taps(geometry)
     if geometry.groups != 1 or geometry.dilation != (1, 1):
         return "groups and dilation must be 1"
     if taps == 1:
@@ -128,8 +136,8 @@ def _with_plan(plan):
     }
 
 
-def _best_pass(ys, xs, geometry, channels, dtype):
-    """(pass, its estimated cycles, those of the definition): the number of outputs that takes the least time.
+def _cycles(work, ys, xs, geometry, channels, dtype):
+    """The cycles that a pass is estimated to take, and those of the definition.
 
     The factors are measured, for one core: a vector of products takes one cycle, transforms 12 (of the source), 6 (of
     the target) for each of their n^2 vectors, a weight 8 for each of its taps and 14 for each of its points; by the
@@ -141,19 +149,11 @@ def _best_pass(ys, xs, geometry, channels, dtype):
         taps = sum(len(h) * len(w) for h in y.taps for w in x.taps)
         each = geometry.batch * y.extent * x.extent / 0.85 + 108
         by_definition += each * taps * channels[0] * vectors_to
-    best = None
-    for outputs in range(2, MOST_POINTS):
-        work = Pass.of(ys, xs, geometry.kernel_size[1], outputs)
-        if work.points > MOST_POINTS:
-            break
-        targets, phases, _ = work.phases.shape
-        squares, depth = geometry.batch * work.grid[0] * work.grid[1], phases * vectors_from
-        each = depth * lanes(dtype) * vectors_to + 12 * depth + 6 * vectors_to
-        weight = depth * lanes(dtype) * vectors_to * (8 * len(work.taps) ** 2 + 14 * work.points**2)
-        cycles = targets * (squares * work.points**2 * each + weight)
-        if best is None or cycles < best[1]:
-            best = work, cycles, by_definition
-    return best
+    targets, phases, _ = work.phases.shape
+    squares, depth = geometry.batch * work.grid[0] * work.grid[1], phases * vectors_from
+    each = depth * lanes(dtype) * vectors_to + 12 * depth + 6 * vectors_to
+    weight = depth * lanes(dtype) * vectors_to * (8 * len(work.taps) ** 2 + 14 * work.points**2)
+    return targets * (squares * work.points**2 * each + weight), by_definition
 
 
 @reference.conv2d.implementation("winograd", **_with_plan(_plan_forward))
@@ -198,13 +198,14 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     left = _planes((products,), slab * depth, source.dtype)
     right = _planes((products,), slab * columns, source.dtype)
     patches = np.zeros((tasks_for(slab), products * max(depth, columns)), source.dtype)
-    pass_by = slab == squares and products * depth * columns * source.itemsize > _L3_BYTES
-    padded = -(-depth // tile_rows(vectors)) * tile_rows(vectors)
-    sums = empty((0 if pass_by else products, padded, columns), source.dtype)
     grad_weight = empty(geometry.full_weight_size, source.dtype)
-    add_up_weight(
-        *work, *_weight(grad_weight), source, grad, vectors, slab, squares, depth, left, right, sums, patches
-    )  # fmt: skip
+    target = *work, *_weight(grad_weight)
+    if slab == squares and products * depth * columns * source.itemsize > _L3_BYTES:
+        add_up_pieces(*target, source, grad, vectors, squares, depth, left, right, patches)
+    else:
+        padded = -(-depth // tile_rows(vectors)) * tile_rows(vectors)
+        sums = empty((products, padded, columns), source.dtype)
+        add_up_weight(*target, source, grad, vectors, slab, squares, depth, left, right, sums, patches)
     clear_sums_of_zeros(grad_weight, source, grad, geometry)
     return grad_weight
 

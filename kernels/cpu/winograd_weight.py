@@ -1,4 +1,8 @@
-"""Winograd's weight gradient, compiled: products of squares of the input and of grad_output, added up over squares."""
+"""Winograd's weight gradient, compiled: products of squares of the input and of grad_output, added up over squares.
+
+As in winograd_forward.py, sums that fit the cache are kept while the squares go by, a slab at a time: `add_up_weight`.
+Of a larger weight the squares are kept, and pieces of the sums go by: `add_up_pieces`.
+"""
 
 import numpy as np
 
@@ -17,10 +21,7 @@ def add_up_weight(
     outputs, taps, grid, phases, step, origin, stride, extent, offsets, memory, strides, size, channels_from,
     channels_to, source, grad, vectors, slab, squares, depth, left, right, sums, patches,
 ):  # fmt: skip
-    """sums[xi] = sum over squares of left[xi]^T right[xi], a slab of squares at a time, and from them the gradient.
-
-    Without memory for sums there is one slab, and sums of pieces of the weight pass by, as in winograd_forward.py.
-    """
+    """sums[xi] = sum over squares of left[xi]^T right[xi], a slab of squares at a time, and from them the gradient."""
     work = Pass(outputs, taps, grid, phases, step, origin, stride, extent, offsets)
     weight = Weight(memory, strides, size, channels_from, channels_to)
     width = vectors * VECTOR_BYTES // grad.itemsize
@@ -29,11 +30,21 @@ def add_up_weight(
         count = min(slab, squares - first)
         fork(_read_slab, (work, source, grad, first, count, depth, left, right, panels * width, patches), len(patches))
         fork(_add_products, (vectors, first, count, depth, left, right, sums), len(sums) * panels)
-    if len(sums) > 0:
-        fork(_unpack_channels, (work, weight, depth // phases.shape[1], sums, width), len(patches))
-    else:
-        pieces = (channels_from + PASSING - 1) // PASSING
-        fork(_add_piece, (work, weight, vectors, squares, depth, left, right), panels * pieces)
+    fork(_unpack_channels, (work, weight, depth // phases.shape[1], sums, width), len(patches))
+
+
+@entry
+def add_up_pieces(
+    outputs, taps, grid, phases, step, origin, stride, extent, offsets, memory, strides, size, channels_from,
+    channels_to, source, grad, vectors, squares, depth, left, right, patches,
+):  # fmt: skip
+    """The same with all squares in one slab, a piece of the weight at a time."""
+    work = Pass(outputs, taps, grid, phases, step, origin, stride, extent, offsets)
+    weight = Weight(memory, strides, size, channels_from, channels_to)
+    width = vectors * VECTOR_BYTES // grad.itemsize
+    panels, pieces = (channels_to + width - 1) // width, (channels_from + PASSING - 1) // PASSING
+    fork(_read_slab, (work, source, grad, 0, squares, depth, left, right, panels * width, patches), len(patches))
+    fork(_add_piece, (work, weight, vectors, squares, depth, left, right), panels * pieces)
 
 
 @serial
