@@ -80,8 +80,6 @@ def parse_arguments(argv=None):
 
 
 def build(model: str, channels: int = 1, size: int = 28, classes: int = 10):
-    if model not in MODELS:
-        raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {model!r}")
     if model in ("conv", "gaussian"):
         return MODELS[model](channels=channels, image_size=size)
     return MODELS[model](

@@ -33,12 +33,15 @@ def load_networks(path: Path, device: str = "cpu") -> tuple[dict, dict]:
         path = best if best.exists() or not steps else steps[-1]
     config = load_checkpoint(path).config or {}
     shape = [config.get("channels", 1), config.get("image_size", 28), config.get("classes", 10)]
-    if config.get("trainer") == "vae":
-        networks = {"model": train_vae.build(config["model"], *shape)}
-    elif config.get("trainer") == "gan":
-        networks = dict(zip(("generator", "discriminator"), train_gan.build(config["model"], *shape), strict=True))
-    else:
+    model, trainer = config.get("model"), config.get("trainer")
+    if trainer not in ("vae", "gan"):
         raise ValueError(f"{path} is a checkpoint neither of train_vae.py nor of train_gan.py")
+    if model not in (train_vae.MODELS if trainer == "vae" else train_gan.MODELS):
+        raise ValueError(f"{path} is of a model that is unknown here, {model!r} of train_{trainer}.py")
+    if trainer == "vae":
+        networks = {"model": train_vae.build(model, *shape)}
+    else:
+        networks = dict(zip(("generator", "discriminator"), train_gan.build(model, *shape), strict=True))
     load_checkpoint(path, **networks)
     for network in networks.values():
         network.eval().requires_grad_(False).to(device)

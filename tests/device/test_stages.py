@@ -11,9 +11,9 @@ def test_captured_stages_are_the_stages(cuda, monkeypatch, name):
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     from stages import STAGES, captured, run
 
-    stages = STAGES[name]("scratchnet", "cuda", 2)
+    stages = STAGES[name]("cuda", 2)
     eager = [[loss.item() for loss in run(stages)] for _ in range(2)]
-    stages = STAGES[name]("scratchnet", "cuda", 2)
+    stages = STAGES[name]("cuda", 2)
     graphs = captured(stages)
     as_graphs = [[loss.item() for loss in run(stages, graphs)] for _ in range(2)]
     np.testing.assert_allclose(as_graphs, eager, rtol=1e-5)

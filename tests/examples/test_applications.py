@@ -14,6 +14,8 @@ import denoise
 import scratchnet as sn
 from scratchnet import nn
 from scratchnet.models import DenseVAE, Discriminator, Generator
+from scratchnet.serialization import save_checkpoint
+from trained import load_networks
 
 SMOKE = ["--smoke", "--out"]
 
@@ -134,6 +136,13 @@ def test_completion_refuses_models_it_does_not_know(model, monkeypatch, tmp_path
     monkeypatch.setattr(complete, "load_networks", lambda path, device: ({}, {"trainer": "vae", "model": model}))
     with pytest.raises(ValueError, match=f"not written for the {model} model"):
         complete.load_drawer(tmp_path)
+
+
+def test_checkpoints_of_unknown_models_are_refused(tmp_path):
+    path = tmp_path / "step-00000001.safetensors"
+    save_checkpoint(path, step=1, config={"trainer": "vae", "model": "nouveau"}, model=nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="step-00000001.safetensors is of a model that is unknown here, 'nouveau'"):
+        load_networks(tmp_path)
 
 
 def test_augmentation(tmp_path):

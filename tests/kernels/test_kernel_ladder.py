@@ -47,6 +47,7 @@ def test_no_call_runs_a_step_that_did_not_ask(monkeypatch):
     for kernel, args in calls_of("naive", x, w, g):
         others = [i for i in kernel._implementations if i.name not in ALL_THREE + FORWARD_ONLY]
         monkeypatch.setattr(kernel, "_implementations", [i for i in kernel._implementations if i not in others])
+        monkeypatch.setattr(kernel, "_choices", {})
         choice = kernels.explain(kernel, *args)
         assert choice.implementation == "reference"
         assert "'naive' would not pay: it is a step of the ladder, there to be read" in choice.reason

@@ -171,6 +171,7 @@ def plant(monkeypatch, kernel, fault):
         for i in kernel._implementations
     ]
     monkeypatch.setattr(kernel, "_implementations", faulty)
+    monkeypatch.setattr(kernel, "_choices", {})
 
 
 class Red(BaseException):
