@@ -147,7 +147,7 @@ class Kernel:
         return [*(i for i in self._implementations if i.device == device), self._references[device]]
 
     def _choose(self, args, options):
-        """(implementation, reason). Remembered: making it anew took a tenth of the CNN's step with 32 images."""
+        """(implementation, reason). Remembered: made anew, they took 0.4 of 8.4 ms of the CNN's step, batch 32."""
         wanted, why = _wanted(self.name)
         call = self._call(args, options, wanted, why)
         try:
