@@ -5,6 +5,7 @@
 
 from .reference import (
     adam_steps_,
+    add_bias,
     avg_pool2d,
     avg_pool2d_input,
     batch_norm,
@@ -39,6 +40,7 @@ from .registry import explain, use
 
 __all__ = [
     "adam_steps_",
+    "add_bias",
     "avg_pool2d",
     "avg_pool2d_input",
     "batch_norm",

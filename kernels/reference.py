@@ -83,6 +83,13 @@ def channel_sum(input: Array):
 
 
 @kernel
+def add_bias(input: Array, bias: Array):
+    """input (N, C, ...) + bias (C,) of every element's channel. Its adjoint by bias is channel_sum."""
+    same_shapes(channels=input.shape[1:2], bias=bias.shape)
+    return input + bias.reshape(-1, *[1] * (input.ndim - 2))
+
+
+@kernel
 def conv2d_input(input_size: Size, weight: Array, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1):
     """Gradient of conv2d by its input, which is transposed convolution. Linear in weight and in grad_output.
 

@@ -62,6 +62,15 @@ def channel_sum(input):
     return sums.sum(axis=0).astype(input.dtype)
 
 
+@reference.add_bias.implementation("numba", pays=lambda input, bias: _is_large(input))
+def add_bias(input, bias):
+    same_shapes(channels=input.shape[1:2], bias=bias.shape)
+    rows, _ = _rows(input)
+    output = empty(rows.shape, input.dtype)
+    _add_bias(rows, bias, output, tasks_for(len(rows)))
+    return _shaped(output, input)
+
+
 def _join(means, squares, chunk, count):
     """Mean and variance of all rows from the chunks' means and sums of squared deviations."""
     counts = np.full((len(means), 1), chunk)
@@ -128,6 +137,25 @@ def _sum_chunk(rows, chunk, sums, tasks, task):
         for i in range(len(part)):
             total[i] += part[i]
     _fold(total, sums[task])
+
+
+@entry
+def _add_bias(rows, bias, output, tasks):
+    """row + bias."""
+    fork(_add_bias_to_rows, (rows, bias, output), tasks)
+
+
+@serial
+def _add_bias_to_rows(rows, bias, output, tasks, task):
+    begin, end = portion(len(rows), tasks, task)
+    length, (numbers,) = _stretch(len(bias)), _numbers(rows, 1, len(bias))
+    _repeat(bias, numbers)
+    flat, flat_output, repeated = rows.reshape(rows.size), output.reshape(rows.size), numbers[0]
+    for start in range(begin * len(bias), end * len(bias), length):
+        stop = min(start + length, end * len(bias))
+        part, result = flat[start:stop], flat_output[start:stop]
+        for i in range(len(part)):
+            result[i] = part[i] + repeated[i]
 
 
 @entry

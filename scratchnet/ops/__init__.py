@@ -18,7 +18,16 @@ from scratchnet.ops.activations import (
     tanh,
     tanh_backward,
 )
-from scratchnet.ops.conv import conv2d, conv2d_bias, conv2d_input, conv2d_leaky_relu, conv2d_weight, fold, unfold
+from scratchnet.ops.conv import (
+    add_bias,
+    conv2d,
+    conv2d_bias,
+    conv2d_input,
+    conv2d_leaky_relu,
+    conv2d_weight,
+    fold,
+    unfold,
+)
 from scratchnet.ops.elementwise import (
     abs,
     add,

@@ -124,6 +124,23 @@ def conv2d_bias(input, weight, bias, /, stride=1, padding=0, dilation=1, groups=
     return kernels.conv2d(input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
+@op(
+    vjp={"input": lambda g: g, "bias": lambda g: sum_(g, (0, 2, 3))},
+    samples=lambda r: [S(r.normal(2, 3, 4, 5), r.normal(3)), S(r.normal(1, 1, 2, 2), r.normal(1))],
+    reference=lambda x, bias: np.array([[plane + b for plane, b in zip(image, bias, strict=True)] for image in x]),
+    errors=lambda r: [
+        Bad(ValueError, "bias", S(r.normal(1, 3, 5, 5), r.normal(4))),
+        Bad(ValueError, "4-d", S(r.normal(3, 5), r.normal(3))),
+    ],
+    degree=1,
+)
+def add_bias(input, bias, /):
+    """input[n,k,i,j] + bias[k]: what follows a transposed convolution. (``add`` does the same, 5 times as slowly.)"""
+    if input.ndim != 4:
+        raise ValueError(f"add_bias: expected a 4-d input (N, K, H, W), got shape {input.shape}")
+    return kernels.add_bias(input, bias)
+
+
 def _off_the_kink(r):
     """Sample calls whose convolutions are whole numbers and a half: away from 0, where the slope changes."""
     calls = _samples(lambda x, w, g, options: (np.round(2 * x), np.round(2 * w), r.integers(-2, 3, 4) + 0.5, options))

@@ -82,3 +82,15 @@ def test_channel_sums_are_exact_on_integers(size, seed):
     x = cases.lay_out(cases.integers(np.random.default_rng(seed), size, "float32"), "channels_last")
     with kernels.use("numba"):
         assert cases.same_bits(kernels.channel_sum(x), cases.reference(kernels.channel_sum, x))
+
+
+@given(
+    st.tuples(st.integers(0, 3), st.sampled_from((1, 3, 16, 600)), st.integers(0, 90), st.integers(1, 9)),
+    st.sampled_from(cases.LAYOUTS),
+    cases.seeds,
+)
+def test_adding_a_bias_gives_the_bits_of_numpys_sum(size, layout, seed):
+    rng = np.random.default_rng(seed)
+    x, bias = cases.lay_out(rng.standard_normal(size, "float32"), layout), rng.standard_normal(size[1], "float32")
+    with kernels.use("numba"):
+        assert cases.same_bits(kernels.add_bias(x, bias), cases.reference(kernels.add_bias, x, bias))

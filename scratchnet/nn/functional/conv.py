@@ -33,7 +33,7 @@ def _add_bias(owner, out: Tensor, bias: Tensor | None) -> Tensor:
     if bias is None:
         return out
     checks.shape(owner, bias, out.shape[1], name="bias")
-    return out + bias.reshape((1, -1, 1, 1))
+    return ops.add_bias(out, bias)
 
 
 def conv2d(
