@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import autograd, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -20,6 +20,7 @@ from scratchnet import data
 from scratchnet.data.transforms import Compose, Normalize, Resize
 
 LATENT = 100
+R1_EVERY = 8  # steps, as in examples/train_gan.py
 
 
 def networks(size: int, features: int = 64):
@@ -51,14 +52,21 @@ def weights_init(module):
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-def train_step(generator, discriminator, g_optimizer, d_optimizer, real) -> tuple[float, float]:
-    """One step of both; returns their losses."""
+def r1_penalty(discriminator, real):
+    """E |grad D(x)|^2 / 2 on real images."""
+    real = real.detach().requires_grad_()
+    (slope,) = autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    return slope.square().sum((1, 2, 3)).mean() / 2
+
+
+def train_step(generator, discriminator, g_optimizer, d_optimizer, real, gamma) -> tuple[float, float]:
+    """One step of both; returns their losses, without the R1 penalty of weight gamma."""
     ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
     fake = generator(torch.randn(len(real), LATENT, 1, 1))
     d_optimizer.zero_grad()
     on_real, on_fake = discriminator(real), discriminator(fake.detach())
     d_loss = F.binary_cross_entropy_with_logits(on_real, ones) + F.binary_cross_entropy_with_logits(on_fake, zeros)
-    d_loss.backward()
+    (d_loss + gamma * r1_penalty(discriminator, real) if gamma else d_loss).backward()
     d_optimizer.step()
     g_optimizer.zero_grad()
     discriminator.requires_grad_(False)
@@ -79,6 +87,7 @@ def main():
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--generator-lr", type=float, help="the generator's, where it is not --lr")
     parser.add_argument("--decay", action="store_true", help="let the rates fall to 0 in the second half of the steps")
+    parser.add_argument("--r1", type=float, default=0.0, help="weight of the discriminator's R1 penalty")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -98,8 +107,9 @@ def main():
     for epoch in range(args.epochs):
         started = time.perf_counter()
         losses = []
-        for images, _ in loader:
-            losses.append(train_step(*pair, *optimizers, torch.from_numpy(images.numpy().copy())))
+        for step, (images, _) in enumerate(loader, epoch * len(loader)):
+            gamma = 0.0 if step % R1_EVERY else R1_EVERY * args.r1
+            losses.append(train_step(*pair, *optimizers, torch.from_numpy(images.numpy().copy()), gamma))
             for schedule in schedules:
                 schedule.step()
         d_loss, g_loss = (sum(column) / len(losses) for column in zip(*losses, strict=True))

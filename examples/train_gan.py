@@ -2,7 +2,7 @@
 
     python examples/train_gan.py                              # DCGAN on drawn digits, no network needed
     python examples/train_gan.py --model small                # fewer features, faster
-    python examples/train_gan.py --data mnist --image-size 64 --epochs 3
+    python examples/train_gan.py --data mnist --image-size 64 --epochs 3 --r1 5
     python examples/train_gan.py --model conditional          # told which digit to draw
     python examples/train_gan.py --model linear --data cifar10   # learns the mean image, and nothing else
     python examples/train_gan.py --data folder --data-root DIR   # your DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg
@@ -33,6 +33,7 @@ LATENT, CLASSES = 100, 10
 DEFAULT_EPOCHS = 5
 EPOCHS = {("linear", "digits"): 25, ("wide", "digits"): 1}  # the others': DEFAULT_EPOCHS
 CRITIC_STEPS = 5  # of WGAN-GP, for each of the generator
+R1_EVERY = 8  # steps: as often does the penalty come, eight times as heavy (Karras et al. 2020, section 3.1)
 SIZES = {"small": 28, "linear": 8, "wide": 100}  # the others have --image-size
 # Rates of discriminator and generator (two time scales: Heusel et al. 2017). A linear discriminator that is no faster
 # than its generator follows it around the mean image, at twice the distance.
@@ -63,6 +64,9 @@ def parse_arguments(argv=None):
     parser.add_argument("--lr", type=amount, help="Adam's learning rate (default: 2e-4, but for some models)")
     parser.add_argument("--generator-lr", type=amount, metavar="LR", help="the generator's, where it is not --lr")
     parser.add_argument("--decay", action="store_true", help="let the rates fall to 0 in the second half of the steps")
+    parser.add_argument(
+        "--r1", type=amount, default=0.0, metavar="GAMMA", help="weight of an R1 penalty"
+    )
     parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
     add_arguments(parser)
     args = parser.parse_args(argv)
@@ -76,6 +80,8 @@ def parse_arguments(argv=None):
     args.lr, args.generator_lr = rates[0], rates[1] if args.generator_lr is None else args.generator_lr
     if min(args.epochs, args.save_every, args.keep) < 1 or args.batch_size < 2:
         parser.error("--epochs, --save-every and --keep must be at least 1, --batch-size at least 2")
+    if args.r1 and args.model == "wgan-gp":
+        parser.error(f"--r1 {args.r1:g}: wgan-gp has a gradient penalty of its own")
     return args
 
 
@@ -116,8 +122,11 @@ def descend(loss, optimizer) -> None:
     optimizer.step()
 
 
-def discriminator_step(discriminator, optimizer, real, fake, label, wasserstein: bool) -> dict:
-    """One step on a real and a fake batch; no gradient reaches the generator. ``label`` is [labels], or [] without."""
+def discriminator_step(discriminator, optimizer, real, fake, label, wasserstein: bool, gamma: float = 0.0) -> dict:
+    """One step on a real and a fake batch; no gradient reaches the generator. ``label`` is [labels], or [] without.
+
+    gamma is the weight of an R1 penalty, which is not counted in d_loss.
+    """
     fake = fake.detach()
     on_real, on_fake = discriminator(real, *label), discriminator(fake, *label)
     if wasserstein:
@@ -125,7 +134,8 @@ def discriminator_step(discriminator, optimizer, real, fake, label, wasserstein:
     else:
         loss = F.gan_discriminator_loss(on_real, on_fake)
         on_real, on_fake = sn.sigmoid(on_real), sn.sigmoid(on_fake)
-    descend(loss, optimizer)
+    penalised = loss + F.r1_penalty(lambda x: discriminator(x, *label), real, gamma=gamma) if gamma else loss
+    descend(penalised, optimizer)
     return {"d_loss": loss.item(), "d_real": on_real.mean().item(), "d_fake": on_fake.mean().item()}
 
 
@@ -191,9 +201,9 @@ def main(argv=None):
     except (OSError, ValueError) as error:
         fail(error, REFUSED)
     channels, classes = train[0][0].shape[0], len(train.classes)
-    settings = ("model", "data", "image_size", "epochs", "batch_size", "lr", "generator_lr", "decay", "seed", "smoke")
+    settings = ("model", "data", "image_size", "epochs", "batch_size", "lr", "generator_lr", "decay", "r1")
     config = {"trainer": "gan", "channels": channels, "classes": classes}
-    config |= {name: getattr(args, name) for name in settings}
+    config |= {name: getattr(args, name) for name in (*settings, "seed", "smoke")}
 
     networks = build(args.model, channels, args.image_size, classes)
     generator, discriminator = (network.to(args.device) for network in networks)
@@ -225,7 +235,8 @@ def main(argv=None):
             for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
                 images, label = images.to(args.device), [labels.to(args.device)] if conditional else []
                 fake = generator(sn.randn(len(images), LATENT, device=args.device), *label)
-                seen = discriminator_step(discriminator, d_optimizer, images, fake, label, wasserstein)
+                gamma = 0.0 if run.step % R1_EVERY else R1_EVERY * args.r1
+                seen = discriminator_step(discriminator, d_optimizer, images, fake, label, wasserstein, gamma)
                 if wasserstein and run.step % CRITIC_STEPS:
                     del seen["d_fake"]  # whose mean is over the same batches as d_fake_after's
                 else:

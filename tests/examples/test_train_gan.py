@@ -11,6 +11,7 @@ import scratchnet as sn
 import train_gan
 from reporting import assert_within
 from scratchnet import data, optim
+from scratchnet.nn import functional as F
 from scratchnet.serialization import load_checkpoint
 
 ARGUMENTS = ["--smoke", "--epochs", 2, "--model", "small", "--generator-lr", 4e-4, "--decay"]
@@ -59,10 +60,35 @@ def test_the_rates_fall_to_zero_where_that_is_wanted(trained):
     assert generator.param_groups[0]["initial_lr"] == 4e-4 and generator.param_groups[0]["lr"] == 0
 
 
-@pytest.mark.parametrize("model", ["linear", "dcgan", "conditional", "wgan-gp"])
-def test_models_train(model, tmp_path):
-    result = run("train_gan.py", "--smoke", "--epochs", 1, "--model", model, "--out", tmp_path / "run")
+@pytest.mark.parametrize(
+    "options", [("linear",), ("dcgan",), ("conditional", "--r1", 1), ("wgan-gp",)], ids=lambda options: options[0]
+)
+def test_models_train(options, tmp_path):
+    result = run("train_gan.py", "--smoke", "--epochs", 1, "--model", *options, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
+
+
+def test_the_penalty_is_descended_with_the_loss():
+    rng = np.random.default_rng(0)
+    real, fake = (sn.tensor(rng.uniform(-1, 1, (4, 1, 28, 28))) for _ in range(2))
+    sn.manual_seed(1)
+    _, start = train_gan.build("dcgan", 1, 28)
+    gradients = []
+    for gamma in (0.0, 3.0):
+        discriminator = train_gan.build("dcgan", 1, 28)[1]
+        discriminator.load_state_dict(start.state_dict())
+        discriminator.double()
+        before = [param.data.copy() for param in discriminator.parameters()]
+        seen = train_gan.discriminator_step(
+            discriminator, optim.SGD(discriminator.parameters(), lr=1.0), real, fake, [], False, gamma
+        )
+        assert 0.5 < seen["d_loss"] < 2.5, "the penalty is not counted in it"
+        gradients.append([a - b.data for a, b in zip(before, discriminator.parameters(), strict=True)])
+    start.double()
+    F.r1_penalty(start, real, gamma=3.0).backward()
+    for plain, penalised, param in zip(*gradients, start.parameters(), strict=True):
+        slope = 0 if param.grad is None else param.grad.data  # a bias moves no slope but across a kink
+        np.testing.assert_allclose(penalised - plain, slope, rtol=1e-9, atol=1e-12)
 
 
 def test_an_epoch_smaller_than_a_batch_is_refused(tmp_path):
@@ -88,6 +114,9 @@ def test_options_have_the_defaults_of_the_model_and_contradict_none(capsys):
     with pytest.raises(SystemExit):
         train_gan.parse_arguments(["--model", "small", "--image-size", "64"])
     assert "--image-size 64: the small model is for 28 pixels" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train_gan.parse_arguments(["--model", "wgan-gp", "--r1", "1"])
+    assert "--r1 1: wgan-gp has a gradient penalty of its own" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
