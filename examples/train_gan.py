@@ -64,9 +64,7 @@ def parse_arguments(argv=None):
     parser.add_argument("--lr", type=amount, help="Adam's learning rate (default: 2e-4, but for some models)")
     parser.add_argument("--generator-lr", type=amount, metavar="LR", help="the generator's, where it is not --lr")
     parser.add_argument("--decay", action="store_true", help="let the rates fall to 0 in the second half of the steps")
-    parser.add_argument(
-        "--r1", type=amount, default=0.0, metavar="GAMMA", help="weight of an R1 penalty"
-    )
+    parser.add_argument("--r1", type=amount, default=0.0, metavar="GAMMA", help="weight of an R1 penalty")
     parser.add_argument("--seed", type=seed_number, default=0, help="of all random numbers")
     add_arguments(parser)
     args = parser.parse_args(argv)
