@@ -4,6 +4,7 @@ A Tensor is an array with a place in a graph. A Node is one application of an op
 op's inputs and never at Tensors, so a graph is freed by reference counts as soon as its last Tensor goes.
 """
 
+import functools
 import itertools
 import weakref
 
@@ -65,8 +66,8 @@ class Saved:
     """An array kept for a backward pass, with the means to notice that somebody has written into it since.
 
     Writes through the library bump the tensor's version, which is exact. Writes through NumPy are noticed by a
-    digest: of every byte for arrays of up to 2,048 elements or with ``exact`` (``detect_anomaly``), of about
-    2,048 evenly spaced elements otherwise (a digest of all would cost as much as the op itself).
+    digest: of every byte for arrays of up to 2,048 elements or with ``exact`` (``detect_anomaly``), of 512 elements
+    otherwise (a digest of all would cost as much as the op itself). It misses a write to 1 % of an array once in 172.
     """
 
     __slots__ = ("array", "count", "digest", "exact", "node", "version")
@@ -88,8 +89,14 @@ def _digest(array, exact: bool) -> int:
         return 0
     flat = array.ravel(order="K")
     if flat.size > 2048 and not exact:
-        flat = flat[:: flat.size // 2048]
+        flat = flat.take(_places(flat.size))
     return hash(flat.tobytes())
+
+
+@functools.lru_cache(1 << 10)
+def _places(size: int) -> np.ndarray:
+    """512 places, drawn once: evenly spaced ones would see the same few channels, rows or columns of every image."""
+    return np.sort(np.random.default_rng(size).integers(size, size=512))
 
 
 def _is_cupy(value) -> bool:

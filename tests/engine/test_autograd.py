@@ -261,6 +261,19 @@ def test_one_write_through_the_library_into_a_large_array_is_noticed():
         y.backward()
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_a_write_through_numpy_into_a_channel_row_or_column_is_noticed(axis):
+    """None of them may fall between the elements that are looked at, in either memory order."""
+    for order in ((0, 1, 2, 3), (0, 3, 1, 2)):
+        array = np.ones([(16, 32, 64, 64)[i] for i in np.argsort(order)]).transpose(order)
+        for place in range(array.shape[axis]):
+            x = sn.tensor(array[...].copy(order="K"), requires_grad=True)
+            y = sn.square(x).sum()
+            np.moveaxis(x.data, axis, 0)[place] = 2.0
+            with pytest.raises(RuntimeError, match="square"):
+                y.backward()
+
+
 def test_one_write_through_numpy_into_a_large_array_is_noticed_under_detect_anomaly():
     x = sn.ones(100_000, requires_grad=True)
     with sn.detect_anomaly():
