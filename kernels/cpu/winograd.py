@@ -32,9 +32,12 @@ from .winograd_forward import PASSING, multiply_panels, multiply_squares
 from .winograd_weight import add_up_pieces, add_up_weight
 from .zeros import clear_sums_of_zeros
 
-# Rounding grows with the points, and time hardly falls: F(4, 2), F(4, 3), F(2, 4), F(2, 5). An m of 3 or 5 would save a
-# fifth on a few layers, but each F(m, r) takes 10 s to compile.
-MOST_POINTS = 6
+# r -> the m of F(m, r), the most accurate first: rounding grows with the points, n = m + r - 1, and most times hardly
+# fall. But maps of 7 pixels leave a quarter of their squares of 4 unused, and take half as long with F(7, 2). An m of 3
+# or 5 would save a fifth on a few layers: not worth the 10 s that each F(m, r) takes to compile.
+SQUARES = {2: (4, 7), 3: (4,), 4: (2,), 5: (2,)}
+_WORTH_ROUNDING = 0.75  # of the cycles of a more accurate F(m, r)
+_LANES = lanes(np.dtype(np.float32))
 _FEWEST_SQUARES = 24  # multiplied at a time, a multiple of every tile's height
 _L2_BYTES = 1 << 19  # products of a block of squares: half of the second-level cache
 _SLAB_BYTES = 1 << 22  # products of a slab of squares, whose sums are added up: a share of the last-level cache
@@ -89,10 +92,14 @@ def _plan(geometry, dtype, to_input=False):
     if to_input:
         ys, xs = (list(input_axes(geometry, axis)) for axis in (0, 1))
         channels = channels[::-1]
-    work = Pass.of(ys, xs, geometry.kernel_size[1], 4 if _most_taps(geometry) + 3 <= MOST_POINTS else 2)
-    cycles, by_definition = _cycles(work, ys, xs, geometry, channels, dtype)
+    work, *others = (Pass.of(ys, xs, geometry.kernel_size[1], m) for m in SQUARES[_most_taps(geometry)])
     if dtype == np.float64:
         return Plan(work, doubt="float64 is asked for where rounding counts")
+    cycles, by_definition = _cycles(work, geometry, channels), _cycles_by_definition(ys, xs, geometry, channels)
+    for other in others:
+        estimate = _cycles(other, geometry, channels)
+        if estimate < _WORTH_ROUNDING * cycles:
+            work, cycles = other, estimate
     doubt = f"an estimate of {cycles:.1e} cycles against {by_definition:.1e}"
     return Plan(work, doubt="" if cycles < by_definition else doubt)
 
@@ -108,8 +115,8 @@ def _obstacle(geometry, to_input):
         return "groups and dilation must be 1"
     if taps == 1:
         return "a kernel no larger than its stride leaves nothing to save"
-    if taps + 1 > MOST_POINTS:
-        return f"{taps} taps for each phase of the stride take more than {MOST_POINTS} points"
+    if taps not in SQUARES:
+        return f"{taps} taps for each phase of the stride, of at most {max(SQUARES)}, take too many points"
     if to_input and any(k < s for k, s in zip(geometry.kernel_size, geometry.stride, strict=True)):
         return "the stride skips pixels"
     sizes = (*geometry.full_input_size, *geometry.full_weight_size, *geometry.full_output_size)
@@ -136,24 +143,28 @@ def _with_plan(plan):
     }
 
 
-def _cycles(work, ys, xs, geometry, channels, dtype):
-    """The cycles that a pass is estimated to take, and those of the definition.
+def _cycles(work, geometry, channels):
+    """The cycles that a pass is estimated to take in float32.
 
     The factors are measured, for one core: a vector of products takes one cycle, transforms 12 (of the source), 6 (of
-    the target) for each of their n^2 vectors, a weight 8 for each of its taps and 14 for each of its points; by the
-    definition a weight takes 108 for each of its taps.
+    the target) for each of their n^2 vectors, a weight 8 for each of its taps and 14 for each of its points.
     """
-    vectors_from, vectors_to = (-(-c // lanes(dtype)) for c in channels)
-    by_definition = 0
+    vectors_from, vectors_to = (-(-c // _LANES) for c in channels)
+    targets, phases, _ = work.phases.shape
+    squares, depth = geometry.batch * work.grid[0] * work.grid[1], phases * vectors_from
+    each = depth * _LANES * vectors_to + 12 * depth + 6 * vectors_to
+    weight = depth * _LANES * vectors_to * (8 * len(work.taps) ** 2 + 14 * work.points**2)
+    return targets * (squares * work.points**2 * each + weight)
+
+
+def _cycles_by_definition(ys, xs, geometry, channels):
+    """The same of the direct way, where a weight takes 108 for each of its taps."""
+    cycles = 0
     for y, x in ((y, x) for y in ys for x in xs):
         taps = sum(len(h) * len(w) for h in y.taps for w in x.taps)
         each = geometry.batch * y.extent * x.extent / 0.85 + 108
-        by_definition += each * taps * channels[0] * vectors_to
-    targets, phases, _ = work.phases.shape
-    squares, depth = geometry.batch * work.grid[0] * work.grid[1], phases * vectors_from
-    each = depth * lanes(dtype) * vectors_to + 12 * depth + 6 * vectors_to
-    weight = depth * lanes(dtype) * vectors_to * (8 * len(work.taps) ** 2 + 14 * work.points**2)
-    return targets * (squares * work.points**2 * each + weight), by_definition
+        cycles += each * taps * channels[0] * -(-channels[1] // _LANES)
+    return cycles
 
 
 @reference.conv2d.implementation("winograd", **_with_plan(_plan_forward))

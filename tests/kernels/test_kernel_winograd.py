@@ -174,10 +174,20 @@ def test_large_layers_take_it_and_small_ones_do_not():
     assert "rounding counts" in double.reason
 
 
+@pytest.mark.parametrize(("size", "outputs"), [(16, 4), (14, 7), (28, 7), (54, 4)])
+def test_maps_of_7_and_14_pixels_are_cut_into_squares_of_7(size, outputs):
+    """54: where F(7, 2) saves less than a quarter of the time, F(4, 2) rounds less."""
+    options = {"stride": 2, "padding": 1}
+    geometry = kernels.geometry.Conv2dGeometry.of((64, 32, size, size), (64, 32, 4, 4), **options)
+    for to_input in (False, True):
+        assert len(winograd._plan(geometry, np.dtype("float32"), to_input).work.outputs) == outputs
+        assert len(winograd._plan(geometry, np.dtype("float64"), to_input).work.outputs) == 4
+
+
 @pytest.mark.parametrize("weight, options, why", [
     ((8, 8, 1, 1), {}, "nothing to save"),
     ((8, 8, 2, 2), {"stride": 2}, "nothing to save"),
-    ((8, 8, 6, 6), {}, "more than 6 points"),
+    ((8, 8, 6, 6), {}, "too many points"),
     ((8, 8, 3, 3), {"dilation": 2}, "dilation must be 1"),
     ((8, 4, 3, 3), {"groups": 2}, "groups"),
 ])  # fmt: skip
