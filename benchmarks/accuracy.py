@@ -18,7 +18,7 @@ LAYERS = {
     "3x3, 64 to 64 channels": ((4, 64, 32, 32), (64, 64, 3, 3), {"padding": 1}),
     "3x3, 256 to 256 channels": ((4, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}),
     "4x4 stride 2, 64 to 128": ((4, 64, 32, 32), (128, 64, 4, 4), {"stride": 2, "padding": 1}),
-    "4x4 stride 2, 32 to 64, 7x7 left": ((16, 32, 14, 14), (64, 32, 4, 4), {"stride": 2, "padding": 1}),
+    "4x4 stride 2, 32 to 64, 7x7 left": ((64, 32, 14, 14), (64, 32, 4, 4), {"stride": 2, "padding": 1}),
     "5x5, 32 to 32 channels": ((4, 32, 32, 32), (32, 32, 5, 5), {"padding": 2}),
 }
 
