@@ -81,12 +81,12 @@ def memory_order(strides):
 
 
 def elementwise(core, *inputs, **scalars):
-    """Call core(*inputs, *scalars, output) with 1-D arrays, and return the output: all in the last input's order.
+    """Call core(*inputs, *scalars, output) with 1-D arrays, and return the output: all in the first input's order.
 
     It is an activation's input or output, in the memory order that the layer wants back, whatever a gradient came in.
     Arrays in another order, or with gaps, are copied first. Scalars take the inputs' dtype.
     """
-    order, back = memory_order(inputs[-1].strides)
+    order, back = memory_order(inputs[0].strides)
     dense = [plain(array.transpose(order)) for array in inputs]
     output = empty(dense[0].shape, dense[0].dtype)
     core(*[a.reshape(-1) for a in dense], *map(output.dtype.type, scalars.values()), output.reshape(-1))
