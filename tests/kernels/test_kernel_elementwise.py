@@ -132,9 +132,11 @@ def test_a_value_does_not_depend_on_its_place(kernel):
 
 
 @EVERY_KERNEL
-def test_layout_is_kept(kernel):
-    x = cases.lay_out(np.ones((2, 8, 20, 20), np.float32), "channels_last")
-    assert kernel(*operands(kernel, x, x), **options(kernel)).strides == x.strides
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_layout_is_the_activations_whatever_the_gradients_is(kernel, layout):
+    x = cases.lay_out(np.ones((2, 8, 20, 20), np.float32), layout)
+    for g in (np.ones_like(x, order="C"), cases.lay_out(x, "channels_last")):
+        assert kernel(*operands(kernel, g, x), **options(kernel)).strides == x.strides
 
 
 @EVERY_KERNEL
