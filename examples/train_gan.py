@@ -2,7 +2,7 @@
 
     python examples/train_gan.py                              # DCGAN on drawn digits, no network needed
     python examples/train_gan.py --model small                # fewer features, faster
-    python examples/train_gan.py --data mnist --image-size 64 --epochs 3 --r1 5
+    python examples/train_gan.py --data mnist --image-size 64 --epochs 6 --r1 3
     python examples/train_gan.py --model conditional          # told which digit to draw
     python examples/train_gan.py --model linear --data cifar10   # learns the mean image, and nothing else
     python examples/train_gan.py --data folder --data-root DIR   # your DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg
