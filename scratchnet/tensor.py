@@ -95,7 +95,7 @@ def _digest(array, exact: bool) -> int:
 
 @functools.lru_cache(1 << 10)
 def _places(size: int) -> np.ndarray:
-    """A place in each of 2,048 equal runs, drawn once: evenly spaced ones would see the same few channels or columns."""
+    """A place in each of 2,048 equal runs, drawn once: evenly spaced ones would see the same few channels."""
     drawn = np.random.default_rng(size).random(2048)
     return ((np.arange(2048) + drawn) * (size / 2048)).astype(np.int64)
 
