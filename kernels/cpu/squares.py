@@ -73,30 +73,33 @@ def squares_of(work, images):
 
 
 @serial
-def read_squares(work, f, source, first, size, left, depth, plane, patch):
-    """B^T x B of `size` squares: xi of square i and phase p lies at xi * plane + i * depth + p * C."""
+def read_squares(work, f, source, channel, count, first, size, left, depth, plane, patch):
+    """B^T x B of `size` squares, of `count` channels from `channel` on, zeros where the source has no more.
+
+    xi of square i and phase p lies at xi * plane + i * depth + p * depth // phases.
+    """
     m, n, phases, step = len(work.outputs), points_of(work), work.phases[f], work.step
     _, height, width, channels = source.shape
-    flat, padded = source.reshape(source.size), depth // len(phases)
+    flat, padded, there = source.reshape(source.size), depth // len(phases), min(count, channels - channel)
     reach = ((n - 1) * step[0], (n - 1) * step[1])
     image, y, x = position(first, work.grid)
     for i in range(size):
         for p in range(len(phases)):
             top, left_edge = y * m * step[0] + phases[p, 0], x * m * step[1] + phases[p, 1]
             at = i * depth + p * padded
-            corner = ((image * height + top) * width + left_edge) * channels
+            corner = ((image * height + top) * width + left_edge) * channels + channel
             inside = top >= 0 and top + reach[0] < height and left_edge >= 0 and left_edge + reach[1] < width
-            if inside and padded == channels:
+            if inside and padded == there:
                 rows, row = step[0] * width * channels, step[1] * channels
-                to_products(work.outputs, work.taps, flat, corner, rows, row, left, at, n * plane, plane, channels)
+                to_products(work.outputs, work.taps, flat, corner, rows, row, left, at, n * plane, plane, padded)
                 continue
             for a in range(n):
                 for b in range(n):
                     yy, xx = top + a * step[0], left_edge + b * step[1]
                     to = (a * n + b) * padded
                     if 0 <= yy < height and 0 <= xx < width:
-                        copy(patch, to, flat, ((image * height + yy) * width + xx) * channels, channels)
-                        clear(patch, to + channels, padded - channels)
+                        copy(patch, to, flat, ((image * height + yy) * width + xx) * channels + channel, there)
+                        clear(patch, to + there, padded - there)
                     else:
                         clear(patch, to, padded)
             to_products(work.outputs, work.taps, patch, 0, n * padded, padded, left, at, n * plane, plane, padded)

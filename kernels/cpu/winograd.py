@@ -29,7 +29,7 @@ from .memory import empty
 from .simd import MAX_ROWS, lanes, panel_layout, tile_rows
 from .squares import Pass, Weight
 from .winograd_forward import PASSING, multiply_panels, multiply_squares
-from .winograd_weight import add_up_pieces, add_up_weight
+from .winograd_weight import UNPACKED_TOGETHER, add_up_pieces, add_up_weight
 from .zeros import clear_sums_of_zeros
 
 # r -> the m of F(m, r), the most accurate first: rounding grows with the points, n = m + r - 1, and most times hardly
@@ -40,7 +40,10 @@ _WORTH_ROUNDING = 0.75  # of the cycles of a more accurate F(m, r)
 _LANES = lanes(np.dtype(np.float32))
 _FEWEST_SQUARES = 24  # multiplied at a time, a multiple of every tile's height
 _L2_BYTES = 1 << 19  # products of a block of squares: half of the second-level cache
-_SLAB_BYTES = 1 << 22  # products of a slab of squares, whose sums are added up: a share of the last-level cache
+_SLAB_BYTES = 1 << 20  # transformed squares of a slab, whose sums are added up: second-level cache
+_FEWEST_IN_SLAB = 16
+_CHUNKS = 2  # of squares, with sums of their own. Eight, for more threads, took 5 to 20 % longer: sums are memory
+_SUMS_BYTES = 1 << 23  # of all chunks
 _L3_BYTES = 1 << 24  # half of it. A transformed weight that is larger is not kept
 
 
@@ -201,24 +204,47 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     source, grad = channels_last(input), channels_last(grad_output)
     k, c, _, _ = geometry.full_weight_size
     work = _plan(geometry, input.dtype).work
-    squares, products = source.shape[0] * work.grid[0] * work.grid[1], work.points**2
-    depth = work.phases.shape[1] * _whole_vectors(c, source.dtype)
-    panels, vectors, width = panel_layout(k, source.dtype)
-    columns = panels * width
-    slab = min(squares, max(64, _SLAB_BYTES // (products * (depth + columns) * source.itemsize)))
-    left = _planes((products,), slab * depth, source.dtype)
-    right = _planes((products,), slab * columns, source.dtype)
-    patches = np.zeros((tasks_for(slab), products * max(depth, columns)), source.dtype)
     grad_weight = empty(geometry.full_weight_size, source.dtype)
-    target = *work, *_weight(grad_weight)
-    if slab == squares and products * depth * columns * source.itemsize > _L3_BYTES:
-        add_up_pieces(*target, source, grad, vectors, squares, depth, left, right, patches)
-    else:
-        padded = -(-depth // tile_rows(vectors)) * tile_rows(vectors)
-        sums = empty((products, padded, columns), source.dtype)
-        add_up_weight(*target, source, grad, vectors, slab, squares, depth, left, right, sums, patches)
+    _add_up(work, source, grad, grad_weight)
     clear_sums_of_zeros(grad_weight, source, grad, geometry)
     return grad_weight
+
+
+def _add_up(work, source, grad, grad_weight):
+    """The weight gradient (K, C, KH, KW), but for its sums of zeros."""
+    k, c, _, _ = grad_weight.shape
+    phases, squares, products = work.phases.shape[1], source.shape[0] * work.grid[0] * work.grid[1], work.points**2
+    channels, (panels, vectors, width) = _whole_vectors(c, source.dtype), panel_layout(k, source.dtype)
+    columns = panels * width
+    depth, target = phases * channels, (*work, *_weight(grad_weight))
+    bytes_of_sums, at_once = products * depth * columns * source.itemsize, _slab(products, depth + columns, source)
+    if squares <= max(64, 4 * at_once) and bytes_of_sums > _L3_BYTES:
+        left, right = (_planes((products,), squares * size, source.dtype) for size in (depth, columns))
+        patches = np.zeros((tasks_for(squares), products * max(depth, columns)), source.dtype)
+        add_up_pieces(*target, source, grad, vectors, squares, depth, left, right, patches)
+        return
+    tasks, chunks = tasks_for(squares), min(_CHUNKS, squares // _FEWEST_IN_SLAB, _SUMS_BYTES // bytes_of_sums) or 1
+    share, parts = _share(channels, -(-tasks // chunks))
+    depth, chunk = phases * share, -(-squares // chunks)
+    slab = min(chunk, max(_FEWEST_IN_SLAB, _slab(products, depth + columns, source)))
+    left, right = (_planes((tasks, products), slab * size, source.dtype) for size in (depth, columns))
+    patches = np.zeros((tasks, products * max(share, columns)), source.dtype)
+    height = tile_rows(vectors)
+    sums = empty((chunks, parts, products, -(-depth // height) * height, columns), source.dtype)
+    add_up_weight(*target, source, grad, vectors, chunk, slab, squares, share, left, right, sums, patches)
+
+
+def _slab(products, width, source):
+    """How many transformed squares of `width` channels make a slab."""
+    return _SLAB_BYTES // (products * width * source.itemsize)
+
+
+def _share(channels, parts):
+    """(channels of a part, parts): about as many as asked for, in whole portions of what is unpacked together."""
+    if parts == 1:
+        return channels, 1
+    share = -(-channels // (parts * UNPACKED_TOGETHER)) * UNPACKED_TOGETHER
+    return share, -(-channels // share)
 
 
 def _whole_vectors(channels, dtype):

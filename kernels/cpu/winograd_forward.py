@@ -57,11 +57,12 @@ def _multiply_blocks(work, source, packed, starts, target, vectors, block, slope
     flat_left, flat_right = left.reshape(left.size), right.reshape(right.size)
     squares = squares_of(work, source.shape[0])
     blocks = (squares + block - 1) // block
-    begin, end = portion(len(work.phases) * blocks, tasks, task)
+    targets = len(work.phases)
+    begin, end = portion(targets * blocks, tasks, task)
     for number in range(begin, end):
-        f, first = number // blocks, number % blocks * block
+        f, first = number % targets, number // targets * block
         size = min(block, squares - first)
-        read_squares(work, f, source, first, size, flat_left, depth, left.shape[1], patch)
+        read_squares(work, f, source, 0, source.shape[3], first, size, flat_left, depth, left.shape[1], patch)
         for xi in range(n * n):
             start = starts[1 if xi == n + 1 else 0]  # A^T's column of the point 1 is all ones: a constant is itself
             product(
@@ -91,7 +92,9 @@ def _read_all(work, source, depth, left, patches, tasks, task):
     begin, end = portion(squares_of(work, source.shape[0]), tasks, task)
     for f in range(len(work.phases)):
         there = left[f].reshape(left[f].size)[begin * depth :]
-        read_squares(work, f, source, begin, end - begin, there, depth, left.shape[2], patches[task])
+        read_squares(
+            work, f, source, 0, source.shape[3], begin, end - begin, there, depth, left.shape[2], patches[task]
+        )
 
 
 @serial

@@ -143,20 +143,26 @@ def test_an_activation_has_the_bits_of_its_own_kernel(call, slope):
 @pytest.mark.parametrize("size, weight, options", [
     ((5, 32, 13, 13), (64, 32, 3, 3), {}),
     ((4, 64, 16, 16), (48, 64, 4, 4), {"stride": 2, "padding": 1}),
+    ((3, 40, 9, 9), (24, 40, 4, 4), {"stride": 2, "padding": 1}),
 ])  # fmt: skip
-def test_same_bits_for_any_number_of_threads(monkeypatch, size, weight, options):
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_same_bits_for_any_number_of_threads(monkeypatch, size, weight, options, dtype):
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal(size, "float32"), rng.standard_normal(weight, "float32")
-    monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (size, weight))
     with kernels.use("winograd"):
         g = kernels.conv2d(x, w, **options)
         for kernel in CALLS:
+            monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
             results = []
             for threads in (1, 2, 3, 8):
                 monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
                 results.append(kernel(*of(kernel, x, w, g), **options))
                 cases.check_activation("winograd", x, w, None, 0.2, options)
+            monkeypatch.setattr(winograd, "_SLAB_BYTES", 0)  # a weight's sums are taken from small slabs of squares
+            results.append(kernel(*of(kernel, x, w, g), **options))
+            monkeypatch.undo()
             assert all(cases.same_bits(results[0], other) for other in results[1:]), kernel.name
+    check_close(x, w, g, options)
 
 
 def chosen(x, w, **options):
