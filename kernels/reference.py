@@ -90,6 +90,12 @@ def add_bias(input: Array, bias: Array):
 
 
 @kernel
+def contiguous(input: Array):
+    """A copy of input (N, ...) in row-major memory: what an image needs before its pixels are one row of numbers."""
+    return input.copy(order="C")
+
+
+@kernel
 def conv2d_input(input_size: Size, weight: Array, grad_output: Array, *, stride=1, padding=0, dilation=1, groups=1):
     """Gradient of conv2d by its input, which is transposed convolution. Linear in weight and in grad_output.
 

@@ -22,7 +22,7 @@ from .compile import entry, portion, serial, tasks_for
 from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, flat
-from .memory import empty
+from .memory import empty, scratch
 from .patches import Patches, following, gather, patches_of, position
 from .simd import VECTOR_BYTES, copy, panel_layout, product, tile_height, tile_rows
 
@@ -156,13 +156,13 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride, negativ
     blocks = _round_up(-(-pixels // most), tasks_for(pixels))  # as many for each thread
     block = _round_up(-(-pixels // blocks), _TILE_MULTIPLE)
     tasks = tasks_for(-(-pixels // block))
-    scratch = empty((tasks, block * (depth + panels * width)), source.dtype)
+    patches_and_results = scratch(tasks, block * (depth + panels * width), dtype=source.dtype)
     is_source = len(rows) == len(columns) == 1 and extent == source.shape[1:3] and step == (1, 1)
     is_source = is_source and offsets_y[0] == offsets_x[0] == 0
     is_target = (extent, panels * width) == (target.shape[1:3], channels_to)
     _multiply_patches(
         source, *patches, packed, starts, target, extent, origin, stride, channels_to, vectors, block,
-        (is_source, is_target), target.dtype.type(negative_slope), scratch, tasks,
+        (is_source, is_target), target.dtype.type(negative_slope), patches_and_results, tasks,
     )  # fmt: skip
 
 
@@ -239,7 +239,7 @@ def _multiply(
     _, panels, depth, width = packed.shape
     from_all, to_all, columns = source.shape[3], target.shape[3], panels * width
     channel = group * (from_all // len(packed))
-    a, ai, c, ci = scratch, depth, scratch[scratch.size // (depth + columns) * depth :], columns
+    a, ai, c, ci = scratch, depth, scratch[size * depth :], columns
     if straight[0]:
         a, ai = source.reshape(source.size)[first * from_all + channel :], from_all
     else:

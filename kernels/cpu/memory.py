@@ -20,6 +20,10 @@ SMALLEST = 1 << 16  # bytes; below, NumPy's own arrays are as fast: malloc does 
 LARGEST = 1 << 26  # bytes; above, keeping a block costs more memory than its pages cost time
 LIMIT = 1 << 29  # bytes of unused blocks that are kept
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+# Bytes between what two threads write. A core reads ahead, and takes what lies there from the core that is writing it:
+# a first layer's forward pass took 420 us where the threads' scratch memory was side by side, 360 with 8 KiB between,
+# 290 with 16 or more.
+APART = 1 << 15
 
 
 class Pool:
@@ -116,5 +120,13 @@ def size_class(count):
 
 _pool = Pool()
 empty, trim = _pool.empty, _pool.trim
+
+
+def scratch(tasks, rows, *row, dtype):
+    """Uninitialised memory for each task, (tasks, rows and a few unused ones, *row), APART bytes from task to task."""
+    unused = -(-APART // (math.prod(row) * np.dtype(dtype).itemsize))
+    return empty((tasks, rows + unused, *row), dtype)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool._reset_lock)  # another thread may have held it

@@ -10,10 +10,10 @@ import numpy as np
 
 from .. import reference
 from ..geometry import Conv2dGeometry
-from .compile import entry, serial
+from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .layout import channels_first, channels_last
-from .memory import empty
+from .memory import empty, scratch
 from .simd import copy, in_panels, product
 
 _PIXELS = 48  # projected at a time: a multiple of the tile's rows
@@ -44,28 +44,36 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     packed, vectors = in_panels(matrix)
     panels, _, panel_width = packed.shape
     grad_input = empty((n, height, width, c), weight.dtype)
-    scratch = empty((n, _PIXELS * (k + panels * panel_width)), weight.dtype)
+    tasks = tasks_for(n)
+    products = scratch(tasks, _PIXELS * (k + panels * panel_width), dtype=weight.dtype)
     none = np.zeros(panels * panel_width, weight.dtype)
     corner = tuple(before for before, _ in geometry.padding)
     _add_up(
         channels_last(grad_output), packed, none, vectors, geometry.kernel_size, geometry.stride, corner,
-        geometry.dilation[0], scratch, grad_input, n,
+        geometry.dilation[0], products, grad_input, tasks,
     )  # fmt: skip
     return channels_first(grad_input)
 
 
 @entry
-def _add_up(grad, packed, none, vectors, kernel, stride, corner, dilation, scratch, grad_input, tasks):
-    fork(_add_up_image, (grad, packed, none, vectors, kernel, stride, corner, dilation, scratch, grad_input), tasks)
+def _add_up(grad, packed, none, vectors, kernel, stride, corner, dilation, products, grad_input, tasks):
+    fork(_add_up_images, (grad, packed, none, vectors, kernel, stride, corner, dilation, products, grad_input), tasks)
 
 
 @serial
-def _add_up_image(grad, packed, none, vectors, kernel, stride, corner, dilation, scratch, grad_input, tasks, task):
-    """One image."""
-    pixels, depth = grad.shape[1] * grad.shape[2], grad.shape[3]
-    source, image = grad[task].reshape(pixels * depth), grad_input[task]
-    columns, width = packed.shape[0] * packed.shape[2], packed.shape[2]
-    rest, squares = scratch[task], scratch[task, _PIXELS * depth :]
+def _add_up_images(grad, packed, none, vectors, kernel, stride, corner, dilation, products, grad_input, tasks, task):
+    begin, end = portion(len(grad), tasks, task)
+    for n in range(begin, end):
+        _add_up_image(
+            grad[n], packed, none, vectors, kernel, stride, corner, dilation, products[task], grad_input[n]
+        )  # fmt: skip
+
+
+@serial
+def _add_up_image(grad, packed, none, vectors, kernel, stride, corner, dilation, products, image):
+    pixels, depth = grad.shape[0] * grad.shape[1], grad.shape[2]
+    source, columns, width = grad.reshape(pixels * depth), packed.shape[0] * packed.shape[2], packed.shape[2]
+    rest, squares = products, products[_PIXELS * depth :]
     flat_packed = packed.reshape(packed.size)
     image[:] = 0
     for first in range(0, pixels, _PIXELS):
@@ -78,7 +86,7 @@ def _add_up_image(grad, packed, none, vectors, kernel, stride, corner, dilation,
             vectors, a, depth, 1, flat_packed, depth * width, width, depth, none, 0, squares, columns, size,
             packed.shape[0],
         )  # fmt: skip
-        _add_squares(squares, columns, first, size, grad.shape[2], kernel, stride, corner, dilation, image)
+        _add_squares(squares, columns, first, size, grad.shape[1], kernel, stride, corner, dilation, image)
 
 
 @serial

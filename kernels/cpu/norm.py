@@ -6,20 +6,28 @@ depend on the number of threads. The second pass works in the arrays' own dtype,
 subtracting it loses nothing.
 
 LLVM makes vector code of a long loop, and few channels make a short one. So a *stretch* of several rows is treated as
-one long row, whose per-channel numbers are repeated as often.
+one long row, whose per-channel numbers are repeated as often. Sums stay in a register while it goes down the rows: a
+few in the arrays' own dtype, and then on to float64.
 """
+
+import math
 
 import numpy as np
 
 from .. import reference
 from ..geometry import same_shapes
-from .compile import entry, portion, serial, tasks_for
+from .compile import entry, inlined, portion, serial, tasks_for
 from .fork import fork
 from .layout import channels_first, channels_last
 from .memory import empty
+from .simd import lanes
+from .vector import lanes as lanes_of
+from .vector import load, load_one, store, zeros, zeros_one
 
 _CHUNK_ELEMENTS = 1 << 15
 _STRETCH_ELEMENTS = 1 << 9
+_ADDED_TOGETHER = 32  # numbers
+_SIDE_BY_SIDE = 4  # vectors that go down the rows together: memory is read in order
 
 
 @reference.batch_norm.implementation("numba")
@@ -27,7 +35,7 @@ def batch_norm(input, weight, bias, *, eps):
     reference.check_batch_norm(input.shape, weight=weight.shape, bias=bias.shape)
     rows, chunk = _rows(input)
     means, squares = np.zeros((2, -(-len(rows) // chunk), len(weight)))
-    _chunk_moments(rows, chunk, means, squares)
+    _chunk_moments(rows, chunk, _whole(input), means, squares)
     mean, variance = _join(means, squares, chunk, len(rows))
     invstd = 1 / np.sqrt(variance + eps)
     output = empty(rows.shape, input.dtype)
@@ -42,7 +50,7 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd):
     (rows, chunk), (grad_rows, _) = _rows(input), _rows(grad_output)
     mean, invstd, count = mean.astype(float), invstd.astype(float), max(len(rows), 1)
     sums, products = np.zeros((2, -(-len(rows) // chunk), len(weight)))
-    _chunk_products(rows, grad_rows, chunk, mean, sums, products)
+    _chunk_products(rows, grad_rows, chunk, _whole(input), mean, sums, products)
     grad_bias, grad_weight = sums.sum(axis=0), products.sum(axis=0) * invstd
     slope, shift, scale = -grad_weight * invstd / count, -grad_bias / count, weight * invstd
     grad_input = empty(rows.shape, input.dtype)
@@ -58,7 +66,7 @@ def _is_large(input):
 def channel_sum(input):
     rows, chunk = _rows(input)
     sums = np.zeros((-(-len(rows) // chunk), input.shape[1]))
-    _chunk_sums(rows, chunk, sums)
+    _chunk_sums(rows, chunk, _whole(input), sums)
     return sums.sum(axis=0).astype(input.dtype)
 
 
@@ -83,7 +91,13 @@ def _rows(array):
     """(N, C, ...) as channels-last rows (M, C), and how many of these make a chunk."""
     channels = max(array.shape[1], 1)
     rows = channels_last(array).reshape(array.size // channels, array.shape[1])
-    return rows, max(1, _CHUNK_ELEMENTS // channels)
+    together = _whole(array) // channels
+    return rows, max(1, _CHUNK_ELEMENTS // channels // together) * together
+
+
+def _whole(array):
+    """Elements of the fewest rows that are a whole number of vectors, and of fours of them."""
+    return math.lcm(max(array.shape[1], 1), _SIDE_BY_SIDE * lanes(array.dtype))
 
 
 def _shaped(rows, like):
@@ -113,30 +127,73 @@ def _repeat(values, result):
         result[1, i] = value - result[0, i]
 
 
-@serial
-def _fold(stretch, result):
-    """Sum the numbers of a stretch by channel, into `result`."""
-    for start in range(0, len(stretch), len(result)):
-        row = stretch[start : start + len(result)]
-        for c in range(len(result)):
-            result[c] += row[c]
+def _make_column_sums(name, term):
+    """The function that adds term(number of a, number of b, mean's two parts) to `result`, channel by channel."""
+
+    def column_sums(a, b, middle, length, result):
+        high, low, width, sums = middle[0], middle[1], lanes_of(a), np.empty(length, a.dtype)
+        whole = len(a) // length * length
+        for begin in range(0, whole, length * _ADDED_TOGETHER):
+            end = min(begin + length * _ADDED_TOGETHER, whole)
+            for j in range(0, length, _SIDE_BY_SIDE * width):
+                t, u, v, w = zeros(a), zeros(a), zeros(a), zeros(a)
+                for row in range(begin + j, end, length):
+                    i, k = row, j
+                    t = t + term(load(a, i), load(b, i), load(high, k), load(low, k))
+                    i, k = i + width, k + width
+                    u = u + term(load(a, i), load(b, i), load(high, k), load(low, k))
+                    i, k = i + width, k + width
+                    v = v + term(load(a, i), load(b, i), load(high, k), load(low, k))
+                    i, k = i + width, k + width
+                    w = w + term(load(a, i), load(b, i), load(high, k), load(low, k))
+                for total in (t, u, v, w):
+                    store(sums, j, total)
+                    j += width
+            for j in range(length):
+                result[j % len(result)] += sums[j]
+        for i in range(whole, len(a)):
+            total = zeros_one(a) + term(
+                load_one(a, i), load_one(b, i), load_one(high, i - whole), load_one(low, i - whole)
+            )
+            store(sums, 0, total)
+            result[(i - whole) % len(result)] += sums[0]
+
+    column_sums.__qualname__ = name
+    return serial(column_sums)
+
+
+@inlined
+def _itself(a, b, high, low):
+    return a
+
+
+@inlined
+def _squared_deviation(a, b, high, low):
+    deviation = (a - high) - low
+    return deviation * deviation
+
+
+@inlined
+def _deviation_times(a, b, high, low):
+    return ((a - high) - low) * b
+
+
+_column_sums = _make_column_sums("_column_sums", _itself)
+_column_squares = _make_column_sums("_column_squares", _squared_deviation)
+_column_products = _make_column_sums("_column_products", _deviation_times)
 
 
 @entry
-def _chunk_sums(rows, chunk, sums):
-    fork(_sum_chunk, (rows, chunk, sums), len(sums))
+def _chunk_sums(rows, chunk, length, sums):
+    fork(_sum_chunk, (rows, chunk, length, sums), len(sums))
 
 
 @serial
-def _sum_chunk(rows, chunk, sums, tasks, task):
+def _sum_chunk(rows, chunk, length, sums, tasks, task):
     """Add to zeros: the sum of each column of a chunk."""
-    rows, length = rows[task * chunk : (task + 1) * chunk], _stretch(sums.shape[1])
-    flat, total = rows.reshape(rows.size), np.zeros(length)
-    for start in range(0, len(flat), length):
-        part = flat[start : start + length]
-        for i in range(len(part)):
-            total[i] += part[i]
-    _fold(total, sums[task])
+    rows = rows[task * chunk : (task + 1) * chunk]
+    flat = rows.reshape(rows.size)
+    _column_sums(flat, flat, np.zeros((2, length), flat.dtype), length, sums[task])
 
 
 @entry
@@ -159,30 +216,20 @@ def _add_bias_to_rows(rows, bias, output, tasks, task):
 
 
 @entry
-def _chunk_moments(rows, chunk, means, squares):
-    fork(_moments, (rows, chunk, means, squares), len(means))
+def _chunk_moments(rows, chunk, length, means, squares):
+    fork(_moments, (rows, chunk, length, means, squares), len(means))
 
 
 @serial
-def _moments(rows, chunk, means, squares, chunks, k):
+def _moments(rows, chunk, length, means, squares, chunks, k):
     """Add to zeros: mean, and sum of squared deviations from it, of each column of a chunk."""
-    rows, mean, square = rows[k * chunk : (k + 1) * chunk], means[k], squares[k]
-    length = _stretch(len(mean))
-    flat, sums, centre = rows.reshape(rows.size), np.zeros((2, length)), np.empty((2, length))
-    for start in range(0, len(flat), length):
-        part, total = flat[start : start + length], sums[0]
-        for i in range(len(part)):
-            total[i] += part[i]
-    _fold(sums[0], mean)
+    rows, mean = rows[k * chunk : (k + 1) * chunk], means[k]
+    flat, middle = rows.reshape(rows.size), np.zeros((2, length), rows.dtype)
+    _column_sums(flat, flat, middle, length, mean)
     for c in range(len(mean)):
         mean[c] /= len(rows)
-    _repeat(mean, centre)
-    for start in range(0, len(flat), length):
-        part, total, middle = flat[start : start + length], sums[1], centre[0]
-        for i in range(len(part)):
-            deviation = part[i] - middle[i]
-            total[i] += deviation * deviation
-    _fold(sums[1], square)
+    _repeat(mean, middle)
+    _column_squares(flat, flat, middle, length, squares[k])
 
 
 @entry
@@ -208,28 +255,18 @@ def _normalise_rows(rows, mean, scale, offset, output, tasks, task):
 
 
 @entry
-def _chunk_products(rows, grad, chunk, mean, sums, products):
-    fork(_products, (rows, grad, chunk, mean, sums, products), len(sums))
+def _chunk_products(rows, grad, chunk, length, mean, sums, products):
+    fork(_products, (rows, grad, chunk, length, mean, sums, products), len(sums))
 
 
 @serial
-def _products(rows, grad, chunk, mean, sums, products, chunks, k):
+def _products(rows, grad, chunk, length, mean, sums, products, chunks, k):
     """Add to zeros: sum of a chunk's gradient, and of gradient times deviation from the mean, of each column."""
-    rows, grad, length = rows[k * chunk : (k + 1) * chunk], grad[k * chunk : (k + 1) * chunk], _stretch(len(mean))
-    flat, flat_grad = rows.reshape(rows.size), grad.reshape(rows.size)
-    totals_and_products, centre, deviation = np.zeros((2, length)), np.empty((2, length)), np.empty(length)
-    _repeat(mean, centre)
-    for start in range(0, len(flat), length):
-        part, gradient = flat[start : start + length], flat_grad[start : start + length]
-        total, product, middle = totals_and_products[0], totals_and_products[1], centre[0]
-        for i in range(len(part)):  # three loops: of one, over all these arrays, LLVM makes no vector code
-            total[i] += gradient[i]
-        for i in range(len(part)):
-            deviation[i] = part[i] - middle[i]
-        for i in range(len(part)):
-            product[i] += gradient[i] * deviation[i]
-    _fold(totals_and_products[0], sums[k])
-    _fold(totals_and_products[1], products[k])
+    rows, grad = rows[k * chunk : (k + 1) * chunk], grad[k * chunk : (k + 1) * chunk]
+    flat, flat_grad, middle = rows.reshape(rows.size), grad.reshape(rows.size), np.empty((2, length), rows.dtype)
+    _repeat(mean, middle)
+    _column_sums(flat_grad, flat_grad, middle, length, sums[k])
+    _column_products(flat, flat_grad, middle, length, products[k])
 
 
 @entry

@@ -21,7 +21,7 @@ from .compile import entry, portion, serial, tasks_for
 from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, plain
-from .memory import empty
+from .memory import empty, scratch
 from .simd import VECTOR_BYTES, clear, copy, copy_every, in_panels, panel_layout, product, tile_height, tile_rows
 
 _PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
@@ -66,11 +66,11 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     output = empty((n, height, width, k), input.dtype)
     packed, vectors = in_panels(weight.transpose(2, 3, 1, 0).reshape(-1, k))
     bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
-    rows, stride_of_planes = _block(geometry, input.dtype, tile_rows(vectors), n * height)
+    rows, step = _block(geometry, input.dtype, tile_rows(vectors), n * height)
     tasks = tasks_for(n * -(-height // rows))
-    planes = empty((tasks, packed.shape[1] * stride_of_planes), input.dtype)
+    planes = scratch(tasks, packed.shape[1] * step, dtype=input.dtype)
     _multiply_planes(
-        channels_last(input), *_window(geometry), packed, vectors, plain(bias), rows, planes,
+        channels_last(input), *_window(geometry), packed, vectors, plain(bias), rows, planes, step,
         input.dtype.type(negative_slope), output, tasks,
     )  # fmt: skip
     return channels_first(output)
@@ -83,12 +83,13 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     )
     k, c, kernel_height, kernel_width = geometry.full_weight_size
     _, vectors, _ = panel_layout(k, input.dtype)
-    rows, stride_of_planes = _block(geometry, input.dtype, 1, 1)
+    rows, step = _block(geometry, input.dtype, 1, 1)
     chunks, taps, height = min(_CHUNKS, geometry.batch), c * kernel_height * kernel_width, tile_rows(vectors)
     padded = -(-taps // height) * height
-    planes = np.zeros((chunks, padded * stride_of_planes), input.dtype)
+    planes = scratch(chunks, padded * step, dtype=input.dtype)
+    planes[:, taps * step :] = 0
     sums = np.zeros((chunks, padded, k), input.dtype)
-    _add_planes(channels_last(input), *_window(geometry), channels_last(grad_output), vectors, rows, planes, sums)
+    _add_planes(channels_last(input), *_window(geometry), channels_last(grad_output), vectors, rows, planes, step, sums)
     grad_weight = sums[:, :taps].sum(axis=0).reshape(kernel_height, kernel_width, c, k)
     return np.ascontiguousarray(grad_weight.transpose(3, 2, 0, 1))
 
@@ -108,17 +109,19 @@ def _block(geometry, dtype, multiple, rows_of_all):
 
 
 @entry
-def _multiply_planes(source, size, stride, corner, dilation, packed, vectors, bias, rows, planes, slope, target, tasks):
+def _multiply_planes(
+    source, size, stride, corner, dilation, packed, vectors, bias, rows, planes, step, slope, target, tasks
+):
     window = Window(size, stride, corner, dilation)
-    fork(_multiply_blocks, (source, window, packed, vectors, bias, rows, planes, slope, target), tasks)
+    fork(_multiply_blocks, (source, window, packed, vectors, bias, rows, planes, step, slope, target), tasks)
 
 
 @serial
-def _multiply_blocks(source, window, packed, vectors, bias, rows, planes, slope, target, tasks, task):
+def _multiply_blocks(source, window, packed, vectors, bias, rows, planes, step, slope, target, tasks, task):
     images, height, width, channels = target.shape
     panels, depth, panel_width = packed.shape
     flat_packed, flat, plane = packed.reshape(packed.size), target.reshape(target.size), planes[task]
-    step, blocks = plane.size // depth, (height + rows - 1) // rows
+    blocks = (height + rows - 1) // rows
     last = np.empty(tile_height(vectors) * channels, target.dtype)
     begin, end = portion(images * blocks, tasks, task)
     for work in range(begin, end):
@@ -140,17 +143,17 @@ def _multiply_blocks(source, window, packed, vectors, bias, rows, planes, slope,
 
 
 @entry
-def _add_planes(source, size, stride, corner, dilation, grad, vectors, rows, planes, sums):
-    fork(_add_chunk, (source, Window(size, stride, corner, dilation), grad, vectors, rows, planes, sums), len(sums))
+def _add_planes(source, size, stride, corner, dilation, grad, vectors, rows, planes, step, sums):
+    window = Window(size, stride, corner, dilation)
+    fork(_add_chunk, (source, window, grad, vectors, rows, planes, step, sums), len(sums))
 
 
 @serial
-def _add_chunk(source, window, grad, vectors, rows, planes, sums, tasks, task):
+def _add_chunk(source, window, grad, vectors, rows, planes, step, sums, tasks, task):
     """sums[task] += planes @ grad, over the task's images."""
     images, height, width, channels = grad.shape
     flat, plane, total = grad.reshape(grad.size), planes[task], sums[task].reshape(sums[task].size)
     panel = vectors * VECTOR_BYTES // sums.itemsize
-    step = plane.size // sums.shape[1]
     taps = window.size[0] * window.size[1] * source.shape[3]
     begin, end = portion(images, tasks, task)
     for image in range(begin, end):

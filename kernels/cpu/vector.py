@@ -221,5 +221,7 @@ def _mask(vector):
 
 
 _operator(operator.add, lambda builder, a, b: builder.fadd(a, b))
+_operator(operator.sub, lambda builder, a, b: builder.fsub(a, b))
+_operator(operator.mul, lambda builder, a, b: builder.fmul(a, b))
 _operator(operator.truediv, lambda builder, a, b: builder.fdiv(a, b))
 _operator(operator.eq, lambda builder, a, b: builder.icmp_signed("==", a, b), _mask)

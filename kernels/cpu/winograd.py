@@ -25,7 +25,7 @@ from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import tasks_for
 from .layout import channels_first, channels_last, plain
-from .memory import empty
+from .memory import empty, scratch
 from .simd import MAX_ROWS, lanes, panel_layout, tile_rows
 from .squares import Pass, Weight
 from .winograd_forward import PASSING, multiply_panels, multiply_squares
@@ -202,7 +202,6 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
         input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     source, grad = channels_last(input), channels_last(grad_output)
-    k, c, _, _ = geometry.full_weight_size
     work = _plan(geometry, input.dtype).work
     grad_weight = empty(geometry.full_weight_size, source.dtype)
     _add_up(work, source, grad, grad_weight)
@@ -220,15 +219,15 @@ def _add_up(work, source, grad, grad_weight):
     bytes_of_sums, at_once = products * depth * columns * source.itemsize, _slab(products, depth + columns, source)
     if squares <= max(64, 4 * at_once) and bytes_of_sums > _L3_BYTES:
         left, right = (_planes((products,), squares * size, source.dtype) for size in (depth, columns))
-        patches = np.zeros((tasks_for(squares), products * max(depth, columns)), source.dtype)
+        patches = scratch(tasks_for(squares), products * max(depth, columns), dtype=source.dtype)
         add_up_pieces(*target, source, grad, vectors, squares, depth, left, right, patches)
         return
     tasks, chunks = tasks_for(squares), min(_CHUNKS, squares // _FEWEST_IN_SLAB, _SUMS_BYTES // bytes_of_sums) or 1
     share, parts = _share(channels, -(-tasks // chunks))
     depth, chunk = phases * share, -(-squares // chunks)
     slab = min(chunk, max(_FEWEST_IN_SLAB, _slab(products, depth + columns, source)))
-    left, right = (_planes((tasks, products), slab * size, source.dtype) for size in (depth, columns))
-    patches = np.zeros((tasks, products * max(share, columns)), source.dtype)
+    left, right = (_scratch_planes(tasks, products, slab * size, source.dtype) for size in (depth, columns))
+    patches = scratch(tasks, products * max(share, columns), dtype=source.dtype)
     height = tile_rows(vectors)
     sums = empty((chunks, parts, products, -(-depth // height) * height, columns), source.dtype)
     add_up_weight(*target, source, grad, vectors, chunk, slab, squares, share, left, right, sums, patches)
@@ -264,16 +263,16 @@ def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=Fa
     pass_by = weight_bytes > max(_L3_BYTES, products * depth * squares * itemsize)
     if pass_by:
         run, block, wide, tasks = multiply_panels, -(-squares // height) * height, width, tasks_for(targets * panels)
-        packed = _planes((tasks, products), PASSING * width, source.dtype)
+        packed = _scratch_planes(tasks, products, PASSING * width, source.dtype)
         left = _planes((targets, products), block * depth, source.dtype)
     else:
         block = _block(squares, targets, products * (depth + columns) * itemsize, height)
         run, wide, tasks = multiply_squares, columns, tasks_for(targets * -(-squares // block))
         make = empty if channels == c else np.zeros
         packed = make((targets * products, panels, depth, width), source.dtype)
-        left = _planes((tasks, products), block * depth, source.dtype)
-    right = _planes((tasks, products), block * wide, source.dtype)
-    patches = np.zeros((max(tasks, tasks_for(squares)), products * max(channels, wide)), source.dtype)
+        left = _scratch_planes(tasks, products, block * depth, source.dtype)
+    right = _scratch_planes(tasks, products, block * wide, source.dtype)
+    patches = scratch(max(tasks, tasks_for(squares)), products * max(channels, wide), dtype=source.dtype)
     starts = np.zeros((2, columns), source.dtype)
     starts[1, :k] = bias
     run(
@@ -300,7 +299,17 @@ def _block(squares, targets, bytes_of_square, height):
 
 
 def _planes(shape, size, dtype):
-    """Scratch for planes of `size` elements. A vector more between them keeps the elements at one place of all planes
-    out of the same set of the first-level cache: 30 % of the time of a 64-channel layer. A tile reads no further.
+    """Room for planes of `size` elements, for all threads together."""
+    return empty((*shape, _plane(size, dtype)), dtype)
+
+
+def _scratch_planes(tasks, planes, size, dtype):
+    """The same for each task."""
+    return scratch(tasks, planes, _plane(size, dtype), dtype=dtype)
+
+
+def _plane(size, dtype):
+    """A vector more between planes keeps the elements at one place of all planes out of the same set of the first-level
+    cache: 30 % of the time of a 64-channel layer. A tile reads no further.
     """
-    return empty((*shape, size + max(lanes(dtype), MAX_ROWS)), dtype)
+    return size + max(lanes(dtype), MAX_ROWS)

@@ -57,10 +57,9 @@ def _multiply_blocks(work, source, packed, starts, target, vectors, block, slope
     flat_left, flat_right = left.reshape(left.size), right.reshape(right.size)
     squares = squares_of(work, source.shape[0])
     blocks = (squares + block - 1) // block
-    targets = len(work.phases)
-    begin, end = portion(targets * blocks, tasks, task)
+    begin, end = portion(len(work.phases) * blocks, tasks, task)
     for number in range(begin, end):
-        f, first = number % targets, number // targets * block
+        f, first = number // blocks, number % blocks * block
         size = min(block, squares - first)
         read_squares(work, f, source, 0, source.shape[3], first, size, flat_left, depth, left.shape[1], patch)
         for xi in range(n * n):

@@ -3,9 +3,9 @@
 As in winograd_forward.py, sums that fit the cache are kept while the squares go by, a slab at a time: `add_up_weight`.
 Of a larger weight the squares are kept, and pieces of the sums go by: `add_up_pieces`.
 
-Where cores share no cache, what one has written is dear to another: a 64-channel layer took 8.9 ms where two cores wrote
-a slab together and then shared out its products, and 4.6 ms where they happened to have a cache in common. So a thread
-has chunks of squares to itself, and what it adds up meets the others' sums only once.
+Where cores share no cache, what one has written is dear to another: a 64-channel layer took 8.9 ms where two cores
+wrote a slab together and then shared out its products, and 4.6 ms where they happened to have a cache in common. So a
+thread has chunks of squares to itself, and what it adds up meets the others' sums only once.
 """
 
 import numpy as np
@@ -59,9 +59,7 @@ def _read_slab(work, source, grad, first, size, depth, left, right, columns, pat
 
 
 @serial
-def _add_up_chunks(
-    work, source, grad, vectors, chunk, slab, squares, share, lefts, rights, sums, patches, tasks, task
-):
+def _add_up_chunks(work, source, grad, vectors, chunk, slab, squares, share, lefts, rights, sums, patches, tasks, task):
     """The task's chunks of squares and parts of the channels `from`, `share` each."""
     left, right, patch = lefts[task], rights[task], patches[task]
     chunks, parts, products, padded, columns = sums.shape
@@ -90,7 +88,7 @@ def _add_up_chunks(
 def _unpack_channels(work, weight, share, sums, vectors, tasks, task):
     """The gradient of the task's channels `from`, out of the sums of all chunks, which are added to the first's."""
     begin, end = portion((weight.channels_from + UNPACKED_TOGETHER - 1) // UNPACKED_TOGETHER, tasks, task)
-    chunks, parts, products, padded, columns = sums.shape
+    chunks, _, products, padded, columns = sums.shape
     phases, size, width = work.offsets.shape[1], weight.size, vectors * VECTOR_BYTES // sums.itemsize
     flat, plane = sums.reshape(sums.size), padded * columns
     turned = np.empty(UNPACKED_TOGETHER * size * width, sums.dtype)

@@ -3,4 +3,4 @@
 Neither this nor anything below it imports CuPy before the first launch.
 """
 
-from . import conv, elementwise, ladder, losses, norm, optim, pool
+from . import conv, copies, elementwise, ladder, losses, norm, optim, pool

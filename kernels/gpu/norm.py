@@ -12,13 +12,10 @@ _SHARED_BYTES = 8 * _THREADS  # a float64 of each thread
 _STRIP = 32  # channels of a block, at most: what a warp reads from memory at once
 _BLOCKS = 1024  # at most, whatever the GPU: the order of sums follows from the shape alone
 _PASSES = 8  # rows of a thread, at least
+_KERNELS = ("column_sums", "sum_chunks", "moments", "normalise", "gradient_sums", "input_gradient", "add_bias")
 
 INSTANCES = {
-    "norm.cu": {
-        f"{kernel}<{t}>": _SHARED_BYTES
-        for kernel in ("column_sums", "sum_chunks", "moments", "normalise", "gradient_sums", "input_gradient")
-        for t in TYPES
-    }
+    "norm.cu": {f"{kernel}<{t}>": _SHARED_BYTES for kernel in _KERNELS for t in TYPES},
 }
 
 
@@ -52,6 +49,16 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd):
 def channel_sum(input):
     rows = _Rows(input)
     return rows.sums("column_sums", rows.array, columns=rows.channels, dtype=input.dtype)
+
+
+@reference.add_bias.implementation("cuda", device="gpu")
+def add_bias(input, bias):
+    same_shapes(channels=input.shape[1:2], bias=bias.shape)
+    rows = _Rows(input)
+    output = empty(rows.shape, input.dtype)
+    if output.size:
+        rows.launch("add_bias", rows.array, contiguous(bias), output)
+    return rows.shaped(output)
 
 
 class _Rows:

@@ -125,19 +125,26 @@ def conv2d_bias(input, weight, bias, /, stride=1, padding=0, dilation=1, groups=
 
 
 @op(
-    vjp={"input": lambda g: g, "bias": lambda g: sum_(g, (0, 2, 3))},
-    samples=lambda r: [S(r.normal(2, 3, 4, 5), r.normal(3)), S(r.normal(1, 1, 2, 2), r.normal(1))],
+    vjp={"input": lambda g: g, "bias": lambda g: sum_(g, (0, *range(2, g.ndim)))},
+    samples=lambda r: [
+        S(r.normal(2, 3, 4, 5), r.normal(3)),
+        S(r.normal(1, 1, 2, 2), r.normal(1)),
+        S(r.normal(4, 3), r.normal(3)),
+    ],
     reference=lambda x, bias: np.array([[plane + b for plane, b in zip(image, bias, strict=True)] for image in x]),
     errors=lambda r: [
         Bad(ValueError, "bias", S(r.normal(1, 3, 5, 5), r.normal(4))),
-        Bad(ValueError, "4-d", S(r.normal(3, 5), r.normal(3))),
+        Bad(ValueError, "batch", S(r.normal(3), r.normal(3))),
     ],
     degree=1,
 )
 def add_bias(input, bias, /):
-    """input[n,k,i,j] + bias[k]: what follows a transposed convolution. (``add`` does the same, 5 times as slowly.)"""
-    if input.ndim != 4:
-        raise ValueError(f"add_bias: expected a 4-d input (N, K, H, W), got shape {input.shape}")
+    """input[n,k,...] + bias[k]: what follows a matrix product or a transposed convolution.
+
+    ``add`` does the same, 5 times as slowly where there is much to add to.
+    """
+    if input.ndim < 2:
+        raise ValueError(f"add_bias: expected an input (N, K, ...), a batch of channels, got shape {input.shape}")
     return kernels.add_bias(input, bias)
 
 

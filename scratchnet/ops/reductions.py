@@ -65,8 +65,8 @@ def _by_rows(function):
 def sum(x, /, dim=None, keepdim=False):
     """Sum over ``dim``; 0 where there is nothing to add."""
     over = axes("sum", dim, x.ndim)
-    if x.ndim == 4 and over == (0, 2, 3) and not keepdim and x.dtype.kind == "f":
-        return kernels.channel_sum(x)  # the gradient of a convolution's bias
+    if x.ndim > 1 and over == (0, *range(2, x.ndim)) and not keepdim and x.dtype.kind == "f":
+        return kernels.channel_sum(x)  # the gradient of a bias
     return np.sum(x, axis=over, keepdims=keepdim)
 
 

@@ -81,7 +81,14 @@ def reshape(x, /, shape):
             f"reshape: a tensor of shape {x.shape} has {x.size} elements, shape {shape} needs {known}"
             + (" times a whole number" if -1 in shape else "")
         )
-    return x.reshape(shape)
+    return kernels.contiguous(x).reshape(shape) if _is_turned(x, shape) else x.reshape(shape)
+
+
+def _is_turned(x, shape) -> bool:
+    """Whether x is channels-last images whose channels are to be one axis with others, as before a linear layer."""
+    if x.ndim != 4 or x.dtype.kind != "f" or x.flags.c_contiguous or len(shape) > 3 or shape[:2] == x.shape[:2]:
+        return False
+    return x.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
 @op(

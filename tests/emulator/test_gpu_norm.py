@@ -1,4 +1,4 @@
-"""Batch norm and channel sums on the device: exact where sums are exact, else within rounding of the reference."""
+"""Batch norm, channel sums and biases on the device: exact where sums are, else within rounding of the reference."""
 
 import numpy as np
 import pytest
@@ -50,6 +50,32 @@ def test_sums_of_whole_numbers_are_exact(shape, dtype, layout, seed, order):
     _, *found = run(kernels.batch_norm_backward, g, x, weight, mean, invstd, order=order)
     _, *expected = reference(kernels.batch_norm_backward, g, x, weight, mean, invstd)
     assert all(map(cases.same_bits, found, expected))
+
+
+@settings(max_examples=40)
+@given(shapes, cases.dtypes, layouts, cases.seeds, orders)
+def test_adding_a_bias_gives_the_bits_of_the_reference(shape, dtype, layout, seed, order):
+    rng = np.random.default_rng(seed)
+    x, bias = cases.lay_out(rng.normal(size=shape).astype(dtype), layout), rng.normal(size=2 * shape[1]).astype(dtype)
+    found = run(kernels.add_bias, x, bias[::2], order=order)
+    assert cases.same_bits(found, reference(kernels.add_bias, x, bias[::2]))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("size", [(2, 35, 9, 11), (9, 3, 31, 37), (5000, 2), (7, 1030), (3, 5, 7), (3, 2, 3, 4, 5)])
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_a_bias_reaches_every_row_and_the_result_is_channels_last(dtype, size, layout):
+    rng = np.random.default_rng(0)
+    x, bias = cases.lay_out(rng.normal(size=size).astype(dtype), layout), rng.normal(size=size[1]).astype(dtype)
+    found = run(kernels.add_bias, x, bias)
+    assert cases.same_bits(found, reference(kernels.add_bias, x, bias))
+    assert found.strides == cases.lay_out(x, "channels_last").strides
+
+
+@pytest.mark.parametrize("size", [(0, 3, 2, 2), (2, 0, 2, 2), (2, 3, 0, 2), (0, 3), (3, 0), (0, 0)])
+def test_a_bias_of_nothing_is_nothing(size):
+    found = run(kernels.add_bias, np.ones(size, "float32"), np.ones(size[1], "float32"))
+    assert (found.shape, found.dtype) == (size, "float32")
 
 
 @pytest.mark.parametrize("size", [(40, 40, 10, 10), (9, 3, 31, 37), (5000, 2)])

@@ -148,6 +148,7 @@ def sample_calls(rng, dtype, batch=2):
         kernels.avg_pool2d_input: ((x.shape, pooled), {"kernel_size": 2}),
         kernels.batch_norm: ((x, weight, bias), {"eps": 1e-5}),
         kernels.channel_sum: ((x,), {}),
+        kernels.contiguous: ((x.transpose(0, 2, 3, 1),), {}),
         kernels.add_bias: ((x, bias), {}),
         kernels.batch_norm_backward: ((x[::-1], x, weight, mean, np.abs(bias)), {}),
     }

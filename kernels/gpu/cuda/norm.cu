@@ -133,3 +133,17 @@ __global__ void input_gradient(const T* __restrict__ grad, const T* __restrict__
         grad_input[at] = T((double(grad[at]) - shift - (double(x[at]) - centre) * slope) * scale);
     }
 }
+
+// y = x + bias, which waits in a register: all rows of a thread are of one channel.
+template <class T>
+__global__ void add_bias(const T* __restrict__ x, const T* __restrict__ bias, T* __restrict__ y, long long rows,
+                         int channels, long long chunk) {
+    const Part part(rows, chunk);
+    if (part.channel >= channels) return;
+    const T offset = bias[part.channel];
+    #pragma unroll 4
+    for (long long row = part.row; row < part.end; row += blockDim.y) {
+        const long long at = row * channels + part.channel;
+        y[at] = x[at] + offset;
+    }
+}

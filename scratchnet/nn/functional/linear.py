@@ -23,7 +23,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     out = rows @ weight.T
     if bias is not None:
         checks.shape("linear", bias, size_out, name="bias")
-        out = out + bias
+        out = ops.add_bias(out, bias) if out.ndim == 2 else out + bias
     return out if input.ndim < 3 else out.reshape((*input.shape[:-1], size_out))
 
 
