@@ -4,9 +4,9 @@ dw[k, c, tap] = sum over pixels p of grad[k, p] * input[c, p at tap]. Units that
 leave entries all of whose terms are 0: one in eight in the second layer of a convolutional VAE on MNIST. The
 definition gives 0 there. Winograd's sums give rounding errors, of which Adam makes steps as long as any other.
 
-Channels that are 0 everywhere are found first, and are done with. For the others it is asked whether some pixel has both
-factors: 32 pixels are the bits of a word, and one AND answers for all of them. Where factors are rarely 0 the first
-words settle an entry; where they never meet, the words cost a sixteenth of the multiplications of the definition.
+Channels that are 0 everywhere are found first, and are done with. For the others it is asked whether some pixel has
+both factors: 32 pixels are the bits of a word, and one AND answers for all of them. Where factors are rarely 0 the
+first words settle an entry; where they never meet, the words cost a sixteenth of the multiplications of the definition.
 """
 
 import numpy as np
