@@ -40,10 +40,9 @@ _WORTH_ROUNDING = 0.75  # of the cycles of a more accurate F(m, r)
 _LANES = lanes(np.dtype(np.float32))
 _FEWEST_SQUARES = 24  # multiplied at a time, a multiple of every tile's height
 _L2_BYTES = 1 << 19  # products of a block of squares: half of the second-level cache
-_SLAB_BYTES = 1 << 20  # transformed squares of a slab, whose sums are added up: second-level cache
-_FEWEST_IN_SLAB = 16
-_CHUNKS = 2  # of squares, with sums of their own. Eight, for more threads, took 5 to 20 % longer: sums are memory
-_SUMS_BYTES = 1 << 23  # of all chunks
+_FEWEST_IN_SLAB = 16  # squares whose products are added up at a time
+_CHUNK_BYTES = 1 << 22  # sums up to which the squares are cut in two. In eight, sums would be read 5 to 20 % longer
+_SLAB_BYTES = 1 << 20, 1 << 22  # transformed squares of a slab, where sums are small, and where they are large
 _L3_BYTES = 1 << 24  # half of it. A transformed weight that is larger is not kept
 
 
@@ -216,26 +215,23 @@ def _add_up(work, source, grad, grad_weight):
     channels, (panels, vectors, width) = _whole_vectors(c, source.dtype), panel_layout(k, source.dtype)
     columns = panels * width
     depth, target = phases * channels, (*work, *_weight(grad_weight))
-    bytes_of_sums, at_once = products * depth * columns * source.itemsize, _slab(products, depth + columns, source)
-    if squares <= max(64, 4 * at_once) and bytes_of_sums > _L3_BYTES:
+    bytes_of_sums, bytes_of_square = (products * n * source.itemsize for n in (depth * columns, depth + columns))
+    if squares <= max(64, _SLAB_BYTES[1] // bytes_of_square) and bytes_of_sums > _L3_BYTES:
         left, right = (_planes((products,), squares * size, source.dtype) for size in (depth, columns))
         patches = scratch(tasks_for(squares), products * max(depth, columns), dtype=source.dtype)
         add_up_pieces(*target, source, grad, vectors, squares, depth, left, right, patches)
         return
-    tasks, chunks = tasks_for(squares), min(_CHUNKS, squares // _FEWEST_IN_SLAB, _SUMS_BYTES // bytes_of_sums) or 1
+    tasks = tasks_for(squares)
+    chunks = 2 if bytes_of_sums <= _CHUNK_BYTES and squares >= 2 * _FEWEST_IN_SLAB else 1
     share, parts = _share(channels, -(-tasks // chunks))
     depth, chunk = phases * share, -(-squares // chunks)
-    slab = min(chunk, max(_FEWEST_IN_SLAB, _slab(products, depth + columns, source)))
+    at_once = _SLAB_BYTES[bytes_of_sums > _CHUNK_BYTES] // (products * (depth + columns) * source.itemsize)
+    slab = min(chunk, max(_FEWEST_IN_SLAB, at_once))
     left, right = (_scratch_planes(tasks, products, slab * size, source.dtype) for size in (depth, columns))
     patches = scratch(tasks, products * max(share, columns), dtype=source.dtype)
     height = tile_rows(vectors)
     sums = empty((chunks, parts, products, -(-depth // height) * height, columns), source.dtype)
     add_up_weight(*target, source, grad, vectors, chunk, slab, squares, share, left, right, sums, patches)
-
-
-def _slab(products, width, source):
-    """How many transformed squares of `width` channels make a slab."""
-    return _SLAB_BYTES // (products * width * source.itemsize)
 
 
 def _share(channels, parts):
