@@ -8,6 +8,7 @@ from scratchnet.autograd import is_anomaly_enabled
 from scratchnet.nn.activation import LeakyReLU, ReLU
 from scratchnet.nn.conv import Conv2d
 from scratchnet.nn.module import Module
+from scratchnet.nn.pooling import MaxPool2d
 from scratchnet.observe import is_watched
 
 
@@ -85,8 +86,9 @@ def _checked(container, module) -> Module:
 class Sequential(_Numbered):
     """Modules called one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict(first=a, second=b))``.
 
-    A Conv2d does the ReLU or LeakyReLU right behind it in its own pass over the output, with the same bits, unless
-    somebody watches one of them.
+    A MaxPool2d runs before the ReLU that stands before it, which then has a quarter of the work (the largest of
+    what is left of negative numbers is what is left of the largest), and a Conv2d does the ReLU or LeakyReLU right
+    behind it in its own pass over the output: with the same bits, unless somebody watches one of them.
     """
 
     def __init__(self, *args):
@@ -97,7 +99,7 @@ class Sequential(_Numbered):
                 self.add_module(name, _checked(self, module))
 
     def forward(self, input):
-        modules = deque(self)
+        modules = deque(_pooled_first(list(self)))
         while modules:
             module = modules.popleft()
             slope = _slope_behind(module, modules[0]) if modules else None
@@ -109,11 +111,24 @@ class Sequential(_Numbered):
         return input
 
 
+def _pooled_first(modules: list[Module]) -> list[Module]:
+    for i in range(len(modules) - 1):
+        first, second = modules[i : i + 2]
+        if type(first) is ReLU and type(second) is MaxPool2d and not second.return_indices and _unseen(first, second):
+            modules[i : i + 2] = second, first
+    return modules
+
+
+def _unseen(*modules: Module) -> bool:
+    """Whether nobody could tell if the modules did their work in another way."""
+    if is_watched() or is_anomaly_enabled():
+        return False
+    return not any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in modules)
+
+
 def _slope_behind(module, behind) -> float | None:
     """The slope for which a convolution can do the activation behind it; None where there is none, or it would show."""
-    if type(module) is not Conv2d or type(behind) not in (ReLU, LeakyReLU) or is_watched() or is_anomaly_enabled():
-        return None
-    if any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in (module, behind)):
+    if type(module) is not Conv2d or type(behind) not in (ReLU, LeakyReLU) or not _unseen(module, behind):
         return None
     if type(behind) is ReLU:
         return 0.0

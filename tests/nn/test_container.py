@@ -71,6 +71,34 @@ def test_a_convolution_with_its_activation_has_the_bits_of_both(activation, join
         assert first.data.tobytes() == second.data.tobytes()
 
 
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, 1, 0, 2, ceil_mode=True)])
+def test_pooling_before_relu_has_the_bits_of_pooling_after_it(pool, special):
+    """Small integers: ties, windows of zeros and windows of negative numbers."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(-2, 2, (4, 20, 13, 12)).astype("float32") * np.float32(1 if special else 0.5)
+    if special:
+        values = np.choose(rng.integers(0, 8, values.shape), [values, *[values] * 3, -0.0, np.nan, np.inf, -np.inf])
+        values = values.astype("float32")
+    x, net = sn.from_numpy(values), nn.Sequential(nn.ReLU(), pool)
+    x.requires_grad = True
+    together, apart = net(x), pool(net[0](x))
+    assert names_of_nodes(together) == ["relu", "max_pool2d"]
+    assert names_of_nodes(apart) == ["max_pool2d", "relu"]
+    g = sn.from_numpy(rng.standard_normal(together.shape).astype("float32"))
+    for first, second in (
+        (together, apart),
+        *zip(*(autograd.grad(out, [x], g) for out in (together, apart)), strict=True),
+    ):
+        assert first.data.tobytes() == second.data.tobytes()
+
+
+def test_pooling_that_tells_places_stays_behind_relu():
+    x = sn.from_numpy(-np.arange(4, dtype="float32").reshape(1, 1, 2, 2)[..., ::-1].copy())
+    _, places = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, return_indices=True))(x)
+    assert places.item() == 0
+
+
 def test_an_infinite_gradient_ends_where_relu_is_off():
     net, x = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), sn.ones(1, 1, 2, 2, requires_grad=True)
     nn.init.constant_(net[0].bias, -9)
