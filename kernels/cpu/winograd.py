@@ -262,8 +262,8 @@ def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=Fa
         packed = _scratch_planes(tasks, products, PASSING * width, source.dtype)
         left = _planes((targets, products), block * depth, source.dtype)
     else:
-        block = _block(squares, targets, products * (depth + columns) * itemsize, height)
-        run, wide, tasks = multiply_squares, columns, tasks_for(targets * -(-squares // block))
+        run, wide, tasks = multiply_squares, columns, tasks_for(-(-squares // height))
+        block = _block(squares, tasks, products * (depth + columns) * itemsize, height)
         make = empty if channels == c else np.zeros
         packed = make((targets * products, panels, depth, width), source.dtype)
         left = _scratch_planes(tasks, products, block * depth, source.dtype)
@@ -285,12 +285,12 @@ def _weight(weight, to_input=False):
     return Weight(weight.reshape(-1), strides[:: -1 if to_input else 1], size, *channels[:: -1 if to_input else 1])
 
 
-def _block(squares, targets, bytes_of_square, height):
-    """How many squares to multiply at a time, a multiple of the tile's height, few enough for all threads to have some.
+def _block(squares, tasks, bytes_of_square, height):
+    """How many squares to multiply at a time, a multiple of the tile's height.
 
     Few leave their products in the second-level cache. That beats reading the weight less often: by 5 to 20 %.
     """
-    share = -(-squares // (-(-tasks_for(squares) // targets) * height)) * height
+    share = -(-squares // (tasks * height)) * height
     return min(share, max(_FEWEST_SQUARES, _L2_BYTES // bytes_of_square // height * height))
 
 

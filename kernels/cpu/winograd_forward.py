@@ -9,7 +9,7 @@ import numpy as np
 
 from .compile import entry, portion, serial
 from .fork import fork
-from .simd import VECTOR_BYTES, product
+from .simd import VECTOR_BYTES, product, tile_height
 from .squares import Pass, Weight, points_of, read_squares, squares_of, write_squares
 from .taps import read_taps, taps_into_products
 
@@ -55,12 +55,12 @@ def _multiply_blocks(work, source, packed, starts, target, vectors, block, slope
     n, (_, panels, depth, width) = points_of(work), packed.shape
     columns, flat_packed = panels * width, packed.reshape(packed.size)
     flat_left, flat_right = left.reshape(left.size), right.reshape(right.size)
-    squares = squares_of(work, source.shape[0])
-    blocks = (squares + block - 1) // block
-    begin, end = portion(len(work.phases) * blocks, tasks, task)
-    for number in range(begin, end):
-        f, first = number // blocks, number % blocks * block
-        size = min(block, squares - first)
+    squares, height = squares_of(work, source.shape[0]), tile_height(vectors)
+    begin, end = portion((squares + height - 1) // height, tasks, task)
+    blocks = (end - begin + block // height - 1) // (block // height)
+    for number in range(len(work.phases) * blocks):
+        f, first = number // blocks, begin * height + number % blocks * block
+        size = min(block, min(end * height, squares) - first)
         read_squares(work, f, source, 0, source.shape[3], first, size, flat_left, depth, left.shape[1], patch)
         for xi in range(n * n):
             start = starts[1 if xi == n + 1 else 0]  # A^T's column of the point 1 is all ones: a constant is itself
