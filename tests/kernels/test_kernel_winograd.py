@@ -158,9 +158,7 @@ def test_same_bits_for_any_number_of_threads(monkeypatch, size, weight, options,
                 monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
                 results.append(kernel(*of(kernel, x, w, g), **options))
                 cases.check_activation("winograd", x, w, None, 0.2, options)
-            monkeypatch.setattr(
-                winograd, "_SLAB_BYTES", (0, 0)
-            )  # a weight's sums are taken from small slabs of squares
+            monkeypatch.setattr(winograd, "_SLAB_BYTES", (0, 0))  # the fewest squares at a time
             results.append(kernel(*of(kernel, x, w, g), **options))
             monkeypatch.undo()
             assert all(cases.same_bits(results[0], other) for other in results[1:]), kernel.name
