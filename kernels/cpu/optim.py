@@ -14,6 +14,7 @@ from .layout import copy_back, flattened
 
 _TASK = 1 << 12  # elements that are worth a thread
 _ARRAYS = 5  # of a row, at most: param, grad and three states
+_SIZE, _FIRST = _ARRAYS, _ARRAYS + 1  # columns after their addresses: elements, and those of all rows before
 
 
 @reference.sgd_steps_.implementation("numba")
@@ -87,11 +88,12 @@ def rmsprop_steps_(
 def _update(core, rows, numbers):
     """Call `core` on all rows (param, grad, *states), each with its numbers; a state that is None is not followed.
 
-    It gets a table of addresses, and of sizes in the last column, since compiled code takes no list of arrays.
+    It gets a table of addresses and sizes, since compiled code takes no list of arrays.
     """
     if not rows:
         return
-    table = np.zeros((len(rows), _ARRAYS + 1), np.int64)
+    table = np.zeros((len(rows), _FIRST + 1), np.int64)
+    elements = 0
     held, copied = [], []  # copies whose addresses stand in the table; what they must be copied back to
     columns = [column for column, array in enumerate(rows[0]) if array is not None]
     for i, row in enumerate(rows):
@@ -101,8 +103,8 @@ def _update(core, rows, numbers):
             held += param, grad, *states
             copied += copies
         table[i, columns] = [array.__array_interface__["data"][0] for array in (param, grad, *states)]
-        table[i, _ARRAYS] = param.size
-    elements = int(table[:, _ARRAYS].sum())
+        table[i, _SIZE], table[i, _FIRST] = param.size, elements
+        elements += param.size
     core(table, np.array(numbers, rows[0][0].dtype), elements, tasks_for(-(-elements // _TASK)))
     copy_back(copied)
 
@@ -122,18 +124,17 @@ def _elements_at(address, low, high, like):
 
 
 @serial
-def _parts(table, numbers, elements, tasks, task):
-    """A task's share of the elements of all parameters, counted in one line: (numbers, param, grad, states) of each."""
+def _part(row, like, elements, tasks, task):
+    """(param, grad, *states) of one row, as far as they are in a task's share of the elements of all rows in one line.
+
+    Not a generator of all parts: Numba never lets go of a generator's arguments, 1.3 KB a training step.
+    """
     begin, end = portion(elements, tasks, task)
-    first = 0
-    for i in range(len(table)):
-        row, count = table[i], table[i, _ARRAYS]
-        low, high = max(begin - first, 0), min(end - first, count)
-        if low < high:
-            param, grad = _elements_at(row[0], low, high, numbers), _elements_at(row[1], low, high, numbers)
-            a, b = _elements_at(row[2], low, high, numbers), _elements_at(row[3], low, high, numbers)
-            yield numbers[i], param, grad, (a, b, _elements_at(row[4], low, high, numbers))
-        first += count
+    low = max(begin - row[_FIRST], 0)
+    high = max(low, min(end - row[_FIRST], row[_SIZE]))
+    param, grad = _elements_at(row[0], low, high, like), _elements_at(row[1], low, high, like)
+    a, b = _elements_at(row[2], low, high, like), _elements_at(row[3], low, high, like)
+    return param, grad, a, b, _elements_at(row[4], low, high, like)
 
 
 @partial(entry, work=lambda table, numbers, elements, tasks: elements)
@@ -143,12 +144,12 @@ def _sgd(table, numbers, elements, tasks):
 
 @serial
 def _sgd_share(table, numbers, elements, tasks, task):
-    for own, param, grad, (buffer, _, _) in _parts(table, numbers, elements, tasks, task):
-        _sgd_elements(own, param, grad, buffer)
+    for i in range(len(table)):
+        _sgd_elements(numbers[i], *_part(table[i], numbers, elements, tasks, task))
 
 
 @serial
-def _sgd_elements(numbers, param, grad, buffer):
+def _sgd_elements(numbers, param, grad, buffer, _a, _b):
     lr, momentum, keep, decay = numbers[0], numbers[1], numbers[2], numbers[3]
     nesterov, first = numbers[4] != 0, numbers[5] != 0
     for i in range(len(param)):
@@ -169,12 +170,12 @@ def _adam(table, numbers, elements, tasks):
 
 @serial
 def _adam_share(table, numbers, elements, tasks, task):
-    for own, param, grad, (exp_avg, exp_avg_sq, _) in _parts(table, numbers, elements, tasks, task):
-        _adam_elements(own, param, grad, exp_avg, exp_avg_sq)
+    for i in range(len(table)):
+        _adam_elements(numbers[i], *_part(table[i], numbers, elements, tasks, task))
 
 
 @serial
-def _adam_elements(numbers, param, grad, exp_avg, exp_avg_sq):
+def _adam_elements(numbers, param, grad, exp_avg, exp_avg_sq, _):
     beta1, rest1, beta2, rest2, shrink, decay = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
     scale, unbias, eps = numbers[6], numbers[7], numbers[8]
     for i in range(len(param)):
@@ -194,8 +195,8 @@ def _rmsprop(table, numbers, elements, tasks):
 
 @serial
 def _rmsprop_share(table, numbers, elements, tasks, task):
-    for own, param, grad, states in _parts(table, numbers, elements, tasks, task):
-        _rmsprop_elements(own, param, grad, *states)
+    for i in range(len(table)):
+        _rmsprop_elements(numbers[i], *_part(table[i], numbers, elements, tasks, task))
 
 
 @serial
