@@ -318,10 +318,11 @@ def cross_entropy_backward(grad_output: Array, input: Array, target: Indices, lo
 
 
 @kernel
-def matmul(a: Array, b: Array):
-    """a @ b for matrices (N, K) and (K, M)."""
-    check_matmul(a.shape, b.shape)
-    return np.matmul(a, b)
+def matmul(a: Array, b: Array, bias: Array | None = None):
+    """a @ b for matrices (N, K) and (K, M), plus bias (M,) in every row."""
+    check_matmul(a.shape, b.shape, bias)
+    product = np.matmul(a, b)
+    return product if bias is None else product + bias
 
 
 @kernel
@@ -534,9 +535,11 @@ def _known_classes(target, classes):
     return kept, (np.arange(labels.size, like=labels), np.where(kept, labels, 0))
 
 
-def check_matmul(a_size, b_size):
+def check_matmul(a_size, b_size, bias=None):
     if len(a_size) != 2 or len(b_size) != 2 or a_size[1] != b_size[0]:
         raise ValueError(f"a and b must have shapes (N, K) and (K, M), given {a_size} and {b_size}")
+    if bias is not None:
+        same_shapes(**{"columns of b (M,)": b_size[1:], "bias": bias.shape})
 
 
 def check_gather(input_size, indices_size):

@@ -57,27 +57,27 @@ def _compile(function, **options):
     return compiled
 
 
-def _elements(*args):
-    return sum(a.size for a in args if isinstance(a, np.ndarray))
+def _is_small(*args):
+    return all(a.size <= _SMALL for a in args if isinstance(a, np.ndarray))
 
 
-def parallel(function, work=_elements):
-    """An entry point: it may use prange and is cached on disk. No fast-math flags: NaN and order of sums count.
+def parallel(function):
+    """An entry point: it may use prange and is cached on disk. No fast-math flags: NaN and order of sums count."""
+    return entry(function, parallel=True)
 
-    `work` estimates from the arguments how many elements a call handles.
+
+def entry(function, is_small=_is_small, parallel=False):
+    """An entry point that is cached on disk. It goes parallel by `fork`, if at all.
+
+    `is_small` tells from the arguments whether a call is not worth a second thread.
     """
-    return entry(function, work, parallel=True)
-
-
-def entry(function, work=_elements, parallel=False):
-    """An entry point that is cached on disk. It goes parallel by `fork`, if at all."""
     with _cache_folder() as cache:
         compiled = numba.njit(function, parallel=parallel, error_model="numpy", nogil=True, cache=cache)
 
     @functools.wraps(function)
     def enter(*args):
         _start_pool(os.getpid())
-        threads = numba.get_num_threads() if work(*args) <= _SMALL else 1
+        threads = numba.get_num_threads() if is_small(*args) else 1
         if threads > 1:  # results do not depend on it
             numba.set_num_threads(1)
         try:

@@ -4,8 +4,6 @@ The loops are plain; LLVM makes vector code of them. What is left to win over Nu
 memory, and intermediate results that never reach it. Below 2^12 elements NumPy is faster than a start of our threads.
 """
 
-import functools
-
 from numba import prange
 
 from .. import reference
@@ -15,9 +13,6 @@ from .compile import parallel, serial
 from .layout import elementwise
 
 _SMALL = 1 << 12  # elements
-
-
-_pass = functools.partial(parallel, work=lambda *args: args[-1].size)
 
 
 def _large(input, *others, **options):
@@ -84,7 +79,7 @@ def gelu_backward(grad_output, input):
     return elementwise(_gelu_backward, input, grad_output)
 
 
-@_pass
+@parallel
 def _relu(input, output):
     zero = input.dtype.type(0)
     for i in prange(output.size):
@@ -92,7 +87,7 @@ def _relu(input, output):
         output[i] = zero if x <= 0 else x
 
 
-@_pass
+@parallel
 def _relu_backward(gate, grad, output):
     zero = gate.dtype.type(0)
     for i in prange(output.size):
@@ -111,33 +106,33 @@ def activate(array, begin, count, slope):
         run[i] = below if x <= 0 else x
 
 
-@_pass
+@parallel
 def _leaky_relu(gate, value, slope, output):
     for i in prange(output.size):
         v = value[i]
         output[i] = v if gate[i] > 0 else v * slope
 
 
-@_pass
+@parallel
 def _sigmoid(input, output):
     for i in prange(output.size):
         output[i] = special.sigmoid(input[i])
 
 
-@_pass
+@parallel
 def _sigmoid_backward(result, grad, output):
     for i in prange(output.size):
         y = result[i]
         output[i] = grad[i] * (y - y * y)
 
 
-@_pass
+@parallel
 def _tanh(input, output):
     for i in prange(output.size):
         output[i] = special.tanh(input[i])
 
 
-@_pass
+@parallel
 def _tanh_backward(result, grad, output):
     one = result.dtype.type(1)
     for i in prange(output.size):
@@ -145,13 +140,13 @@ def _tanh_backward(result, grad, output):
         output[i] = grad[i] * (one - y * y)
 
 
-@_pass
+@parallel
 def _softplus(input, output):
     for i in prange(output.size):
         output[i] = special.softplus(input[i])
 
 
-@_pass
+@parallel
 def _gelu(input, output):
     for i in prange(output.size):
         x = input[i]
@@ -159,7 +154,7 @@ def _gelu(input, output):
         output[i] = x * below
 
 
-@_pass
+@parallel
 def _gelu_backward(input, grad, output):
     for i in prange(output.size):
         below, slope = special.normal(input[i])

@@ -20,23 +20,23 @@ _DEPTH = 512  # terms added at a time: a panel of b stays in the second-level ca
 _SQUARE = 16  # rows of b: a line of memory is read by one thread
 
 
-def _is_large(a, b):
+def _is_large(a, b, bias=None):
     small = a.ndim == b.ndim == 2 and a.size * b.shape[1] <= _BLAS_LIMIT
     return f"up to {_BLAS_LIMIT} multiply-adds BLAS starts faster, and needs one thread" if small else True
 
 
 @reference.matmul.implementation("tile", pays=_is_large)
-def matmul(a, b):
-    reference.check_matmul(a.shape, b.shape)
-    if a.T.flags.carray and (a.shape[0] > b.shape[1] or not b.flags.carray):
-        return _product(b.T, a.T).T  # the operand on the right is read along its rows, the longer the better
-    return _product(a, b)
-
-
-def _product(a, b):
-    (rows, depth), columns = a.shape, b.shape[1]
+def matmul(a, b, bias=None):
+    reference.check_matmul(a.shape, b.shape, bias)
     if not a.size or not b.size:
-        return np.zeros((rows, columns), a.dtype)
+        return reference.matmul.reference(a, b, bias)
+    if bias is None and a.T.flags.carray and (a.shape[0] > b.shape[1] or not b.flags.carray):
+        return _product(b.T, a.T, None).T  # the operand on the right is read along its rows, the longer the better
+    return _product(a, b, bias)
+
+
+def _product(a, b, bias):
+    (rows, depth), columns = a.shape, b.shape[1]
     panels, vectors, width = panel_layout(columns, a.dtype)
     a, ai, at = _memory(a)
     b, bt, bj = _memory(b)
@@ -45,9 +45,11 @@ def _product(a, b):
         packed = empty((panels, depth, width), a.dtype)
         _pack(b, bt, bj, columns, packed, tasks_for(-(-depth // _SQUARE)))
         b, bt, panel_stride = packed.reshape(-1), width, depth * width
-    height = tile_rows(vectors)
+    height, starts = tile_rows(vectors), np.zeros(panels * width, a.dtype)
+    starts[:columns] = 0 if bias is None else bias
     sums = empty((-(-rows // height) * height, panels * width), a.dtype)
-    _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, sums, tasks_for(panels * -(-rows // _ROWS)))
+    tasks = tasks_for(panels * -(-rows // _ROWS))
+    _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums, tasks)
     return np.ascontiguousarray(sums[:rows, :columns])
 
 
@@ -82,16 +84,16 @@ def _pack_squares(b, bt, bj, columns, packed, tasks, task):
 
 
 @entry
-def _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, sums, tasks):
-    fork(_multiply_blocks, (a, ai, at, b, bt, panel_stride, rows, depth, vectors, sums), tasks)
+def _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums, tasks):
+    fork(_multiply_blocks, (a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums), tasks)
 
 
 @serial
-def _multiply_blocks(a, ai, at, b, bt, panel_stride, rows, depth, vectors, sums, tasks, task):
-    """sums = a @ b, the task's share of the blocks of _ROWS rows and one panel of columns."""
+def _multiply_blocks(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums, tasks, task):
+    """sums = starts + a @ b, the task's share of the blocks of _ROWS rows and one panel of columns."""
     columns, height, width = sums.shape[1], tile_height(vectors), vectors * VECTOR_BYTES // sums.itemsize
     blocks = (rows + _ROWS - 1) // _ROWS
-    flat, none, rest = sums.reshape(sums.size), np.zeros(width, sums.dtype), np.zeros(height * _DEPTH, sums.dtype)
+    flat, rest = sums.reshape(sums.size), np.zeros(height * _DEPTH, sums.dtype)
     begin, end = portion(columns // width * blocks, tasks, task)
     for work in range(begin, end):
         panel, block = divmod(work, blocks)
@@ -100,7 +102,7 @@ def _multiply_blocks(a, ai, at, b, bt, panel_stride, rows, depth, vectors, sums,
         for t in range(0, depth, _DEPTH):
             steps, right = min(_DEPTH, depth - t), b[panel * panel_stride + t * bt :]
             c = flat[block * _ROWS * columns + panel * width :]
-            start, si = (c, columns) if t > 0 else (none, 0)
+            start, si = (c, columns) if t > 0 else (starts[panel * width :], 0)
             left = a[block * _ROWS * ai + t * at :]
             product(
                 vectors, left, ai, at, right, 0, bt, steps, start, si, c, columns, whole - block * _ROWS, 1
@@ -110,5 +112,5 @@ def _multiply_blocks(a, ai, at, b, bt, panel_stride, rows, depth, vectors, sums,
                     for k in range(steps):
                         rest[i * steps + k] = a[(whole + i) * ai + (t + k) * at]
                 c = flat[whole * columns + panel * width :]
-                start, si = (c, columns) if t > 0 else (none, 0)
+                start, si = (c, columns) if t > 0 else (starts[panel * width :], 0)
                 product(vectors, rest, steps, 1, right, 0, bt, steps, start, si, c, columns, height, 1)

@@ -137,7 +137,7 @@ def _part(row, like, elements, tasks, task):
     return param, grad, a, b, _elements_at(row[4], low, high, like)
 
 
-@partial(entry, work=lambda table, numbers, elements, tasks: elements)
+@partial(entry, is_small=lambda table, numbers, elements, tasks: tasks == 1)
 def _sgd(table, numbers, elements, tasks):
     fork(_sgd_share, (table, numbers, elements), tasks)
 
@@ -163,7 +163,7 @@ def _sgd_elements(numbers, param, grad, buffer, _a, _b):
         param[i] -= lr * step
 
 
-@partial(entry, work=lambda table, numbers, elements, tasks: elements)
+@partial(entry, is_small=lambda table, numbers, elements, tasks: tasks == 1)
 def _adam(table, numbers, elements, tasks):
     fork(_adam_share, (table, numbers, elements), tasks)
 
@@ -188,7 +188,7 @@ def _adam_elements(numbers, param, grad, exp_avg, exp_avg_sq, _):
         param[i] = value - scale * mean / (np.sqrt(square) * unbias + eps)
 
 
-@partial(entry, work=lambda table, numbers, elements, tasks: elements)
+@partial(entry, is_small=lambda table, numbers, elements, tasks: tasks == 1)
 def _rmsprop(table, numbers, elements, tasks):
     fork(_rmsprop_share, (table, numbers, elements), tasks)
 

@@ -12,7 +12,7 @@ from scratchnet.tensor import Tensor
 def tensors(owner: str, **values) -> None:
     """Every value must be a Tensor or None; raises TypeError."""
     for name, value in values.items():
-        if value is not None:
+        if value is not None and not isinstance(value, Tensor):
             present(owner, **{name: value})
 
 
@@ -26,6 +26,10 @@ def present(owner: str, **values) -> None:
 
 def floating(owner: str, **values) -> None:
     """Every value must be None or a Tensor, all of one floating dtype and on one device; raises TypeError."""
+    given = [value for value in values.values() if value is not None]
+    kinds = {(type(value.data), value.data.dtype) if isinstance(value, Tensor) else None for value in given}
+    if len(kinds) == 1 and None not in kinds and given[0].dtype.kind == "f":
+        return  # the usual case
     tensors(owner, **values)
     if len({type(value.data) for value in values.values() if value is not None}) > 1:
         one_device(owner, {name: value.device for name, value in values.items() if value is not None})
@@ -38,11 +42,11 @@ def floating(owner: str, **values) -> None:
 
 def shape(owner: str, value: Tensor, *wanted, name: str = "input") -> None:
     """The shape must fit ``wanted``: ints are sizes, strings stand for any size. Raises ValueError."""
-    present(owner, **{name: value})
-    fits = value.ndim == len(wanted) and all(
-        isinstance(w, str) or w == n for w, n in zip(wanted, value.shape, strict=True)
-    )
-    if fits:
+    if not isinstance(value, Tensor):
+        present(owner, **{name: value})
+    if value.ndim == len(wanted) and all(
+        w == n or isinstance(w, str) for w, n in zip(wanted, value.shape, strict=True)
+    ):
         return
     sizes = ", ".join(map(str, wanted)) + "," * (len(wanted) == 1)
     hint = "; a single sample needs a batch axis: x.unsqueeze(0)" if value.ndim == len(wanted) - 1 == 3 else ""

@@ -64,7 +64,7 @@ from scratchnet.ops.elementwise import (
 )
 from scratchnet.ops.indexing import embedding, gather, getitem, index_put, masked_fill, pad, scatter_add
 from scratchnet.ops.interpolate import interpolate, pixel_shuffle, pixel_unshuffle
-from scratchnet.ops.linalg import einsum, matmul
+from scratchnet.ops.linalg import einsum, linear, matmul
 from scratchnet.ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,

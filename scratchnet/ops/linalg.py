@@ -4,6 +4,7 @@ import numpy as np
 
 import kernels
 from scratchnet.device import array_module
+from scratchnet.ops.reductions import sum as sum_
 from scratchnet.ops.registry import Bad, S, op
 from scratchnet.ops.shape import squeeze, transpose, unsqueeze
 from scratchnet.tensor import Tensor
@@ -67,6 +68,27 @@ def matmul(a, b, /):
         return np.matmul(a, b)
     except ValueError:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit") from None
+
+
+@op(
+    vjp={
+        "input": lambda g, weight: matmul(g, weight),
+        "weight": lambda g, input: matmul(transpose(g, 0, 1), input),
+        "bias": lambda g: sum_(g, 0),
+    },
+    samples=lambda r: [S(r.normal(2, 3), r.normal(4, 3), r.normal(4)), S(r.normal(1, 1), r.normal(2, 1), r.normal(2))],
+    reference=lambda x, w, bias: _matmul_by_loops(x, w.T) + bias,
+    errors=lambda r: [
+        Bad(ValueError, r"\(2, 3\).*\(4, 5\)", S(r.normal(2, 3), r.normal(4, 5), r.normal(4))),
+        Bad(ValueError, r"\(2, 3\).*\(4, 3\).*\(3,\)", S(r.normal(2, 3), r.normal(4, 3), r.normal(3))),
+    ],
+)
+def linear(input, weight, bias, /):
+    """input weight^T + bias, in one pass over the output: (N, in), (out, in) and (out,) to (N, out)."""
+    if not (input.ndim == weight.ndim == 2 and input.shape[1:] == weight.shape[1:] and bias.shape == weight.shape[:1]):
+        given = f"{input.shape}, {weight.shape} and {bias.shape}"
+        raise ValueError(f"linear: expected input (N, in), weight (out, in) and bias (out,), got {given}")
+    return kernels.matmul(input, weight.T, bias)
 
 
 def _parse(equation, operands):

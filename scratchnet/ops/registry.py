@@ -140,6 +140,8 @@ class Op:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL))
         self.plain = {p.name: p.default for p in parameters if p.name not in self.inputs}
+        self.required = [name for name, default in self.plain.items() if default is inspect.Parameter.empty]
+        self._shapes = tuple(f"{x}_shape" for x in self.inputs)
         self.derived = vjp == "derived"
         self.vjp = None if self.derived else vjp
         self.wants = _wants(self)
@@ -201,11 +203,13 @@ class Op:
         if len(args) < count or len(args) - count > len(self.plain):
             raise TypeError(f"{self.name}: expected {self.signature()}, got {len(args)} positional arguments")
         tensors = tuple(args[0]) if self.variadic else args[:count]
-        values = {**self.plain, **dict(zip(self.plain, args[count:], strict=False)), **params}
+        values = self.plain
+        if params or len(args) > count:
+            values = {**self.plain, **dict(zip(self.plain, args[count:], strict=False)), **params}
         if len(values) != len(self.plain):
             unknown = sorted(set(values) - set(self.plain))
             raise TypeError(f"{self.name}: unknown arguments {unknown}; expected {self.signature()}")
-        missing = [name for name, value in values.items() if value is inspect.Parameter.empty]
+        missing = [name for name in self.required if values[name] is inspect.Parameter.empty]
         if missing:
             raise TypeError(f"{self.name}: missing arguments {missing}; expected {self.signature()}")
         return tensors, values
@@ -220,7 +224,8 @@ class Op:
         refused: whichever were chosen, somebody's precision would change unseen. So are devices: an array on the CPU
         goes nowhere by itself, unless it has no dimensions and no gradient, which makes it a number.
         """
-        if all(isinstance(v, Tensor) for v in values) and len({(type(v.data), v.data.dtype) for v in values}) == 1:
+        kinds = {(type(v.data), v.data.dtype) if isinstance(v, Tensor) else None for v in values}
+        if len(kinds) == 1 and None not in kinds:
             return values  # the usual case: tensors of one kind
         values = [v.item() if isinstance(v, np.generic) else v for v in values]
         floats = {v.dtype for v in values if hasattr(v, "dtype") and v.dtype.kind == "f"}
@@ -269,17 +274,18 @@ class Op:
 
     def _record(self, tensors, out, aux, params) -> Node:
         """A node that keeps what the vector-Jacobian products of the inputs that need one ask for."""
-        parents = tuple(t.node for t in tensors)
-        exact = autograd.is_anomaly_enabled()
-        node = Node(self, parents, tuple(t.shape for t in tensors), params=params)
-        named = dict(zip(self._names(tensors), tensors, strict=True)) | dict(
-            zip(self.aux, map(Tensor, aux), strict=True)
-        )
-        wanted = self._wanted(tuple(p is not None for p in parents))
+        parents = tuple([t.node for t in tensors])
+        node = Node(self, parents, tuple([t.data.shape for t in tensors]), params=params)
+        wanted = self._wanted(tuple([p is not None for p in parents]))
+        if not wanted:
+            return node
+        names, exact = self._names(tensors), autograd.is_anomaly_enabled()
         if self.variadic and self.inputs[0] in wanted:
-            wanted = wanted | set(self._names(tensors))
-        for name, tensor in {"out": out, **named}.items():  # in this order: messages do not depend on a set's
+            wanted = wanted | set(names)
+        named = [("out", out), *zip(names, tensors, strict=True), *zip(self.aux, aux, strict=True)]
+        for name, value in named:  # in this order: messages do not depend on a set's
             if name in wanted:  # the node of "out" is this one: no cycle
+                tensor = value if isinstance(value, Tensor) else Tensor(value)
                 node.saved[name] = Saved(tensor, None if tensor is out else tensor.node, exact)
         return node
 
@@ -318,7 +324,7 @@ class Op:
         ]
 
     def _facts(self, node, needs) -> dict[str, Any]:
-        shapes = {} if self.variadic else {f"{x}_shape": s for x, s in zip(self.inputs, node.shapes, strict=True)}
+        shapes = {} if self.variadic else dict(zip(self._shapes, node.shapes, strict=True))
         return {**node.params, **shapes, "shapes": node.shapes, "needs": needs}
 
     def _restore(self, node, name, saved: Saved, recording: bool) -> Tensor:

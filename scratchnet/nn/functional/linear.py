@@ -19,12 +19,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     size_out, size_in = weight.shape
     if input.ndim == 0 or input.shape[-1] != size_in:
         raise ValueError(f"linear: expected input (*, {size_in}), got shape {input.shape}")
-    rows = input if input.ndim < 3 else input.reshape((-1, size_in))
-    out = rows @ weight.T
-    if bias is not None:
+    rows = input if input.ndim == 2 else input.reshape((-1, size_in))
+    if bias is None:
+        out = rows @ weight.T
+    else:
         checks.shape("linear", bias, size_out, name="bias")
-        out = ops.add_bias(out, bias) if out.ndim == 2 else out + bias
-    return out if input.ndim < 3 else out.reshape((*input.shape[:-1], size_out))
+        out = ops.linear(rows, weight, bias)
+    return out if input.ndim == 2 else out.reshape((*input.shape[:-1], size_out))
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
