@@ -24,8 +24,10 @@ def integers(name, value, count=None, minimum=0):
 
 def pair(name, value, minimum=1):
     """`value`, an int or a pair (h, w), as a pair of ints of at least `minimum`."""
-    if type(value) is int and value >= minimum:  # the usual case
+    if type(value) is int and value >= minimum:  # the usual cases
         return value, value
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int and min(value) >= minimum:
+        return value
     return integers(name, value if isinstance(value, (tuple, list)) else (value, value), 2, minimum)
 
 

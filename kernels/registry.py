@@ -101,8 +101,9 @@ class Kernel:
             for position, p in enumerate(self.signature.parameters.values())
             if _array_kind(p.annotation)[0]
         ]
-        names = {name for _, name, *_ in self.arrays}
-        self._is_array = {name: name in names for name in self.signature.parameters}
+        kinds = {name: kind for _, name, kind, _ in self.arrays}
+        self._is_array = {name: name in kinds for name in self.signature.parameters}
+        self._takes_lists = Arrays in kinds.values()
         self._implementations = []
         self._references = {}  # by device; made once, since a call should cost few microseconds
         self._choices = {}  # by `_call`
@@ -161,7 +162,13 @@ class Kernel:
         return known
 
     def _call(self, args, options, *policy):
-        """All that a choice may depend on: of arrays type, shape and dtype, of the rest the values."""
+        """All that a choice may depend on: of arrays type, shape and dtype, of the rest the values.
+
+        Of lists of arrays the kinds; and of a kernel that takes lists, an optimiser's step, nothing else.
+        """
+        if self._takes_lists:
+            given = [*args, *options.values()]
+            return (*policy, len(args), *options, *[_kinds(each) for each in given if type(each) is list])
         positional = [_facts(a) if is_array else a for a, is_array in zip(args, self._is_array.values(), strict=False)]
         named = [_facts(a) if self._is_array.get(name) else a for name, a in options.items()]
         return (*policy, len(args), *positional, *options, *named)
@@ -313,6 +320,10 @@ def _facts(value):
     return value if _device_of_type(type(value)) is None else (type(value), value.shape, value.dtype)
 
 
+def _kinds(values):
+    return frozenset([(type(value), getattr(value, "dtype", None)) for value in values])
+
+
 @functools.cache
 def _device_of_type(kind):
     """The module of its type tells CuPy's array, so that CuPy need not be imported."""
@@ -322,7 +333,7 @@ def _device_of_type(kind):
 
 
 def _members(name, arrays):
-    """(label, array) of one array of each type and dtype in a list: checks of the others would say the same."""
+    """(label, array) of one array of each kind in a list: checks of the others would say the same."""
     kinds = {(type(array), getattr(array, "dtype", None)): i for i, array in enumerate(arrays)}
     return [(f"{name}[{i}]", arrays[i]) for i in kinds.values()]
 

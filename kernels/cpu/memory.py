@@ -1,18 +1,15 @@
-"""Where results live: `empty` hands out large arrays whose memory comes back when the last view of them dies.
+"""Where results live: `empty` hands out large arrays whose memory is used again when the last view of them is gone.
 
 The system clears each fresh page before a program may write it, which costs about twice what a copy of the page
-costs. So memory is kept and reused. Every array of the pool is a view of a *lease*: an object that owns nothing but
-the promise to return its block. NumPy keeps a view's base alive, so a block cannot come back while any array, slice
-or transpose of it is left.
-
-A finalizer may run at any moment, also inside of the pool's own code, and may therefore not wait for a lock. It only
-appends the block to a deque, which is atomic; whoever holds the lock next puts it away.
+costs. So memory is kept and reused. An array of the pool is a view of a *block*, and NumPy keeps the block alive as
+the base of every slice and transpose of it: a block that nobody but the pool refers to is free.
 """
 
 import math
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from sys import getrefcount
 
 import numpy as np
 
@@ -27,17 +24,18 @@ APART = 1 << 15
 
 
 class Pool:
-    """Blocks of memory for arrays, reused. It keeps at most `limit` unused bytes, dropping what lay unused longest."""
+    """Blocks of memory for arrays, reused.
+
+    When it makes a block it keeps at most `limit` unused bytes of others, and drops the sizes used longest ago first.
+    """
 
     def __init__(self, limit=LIMIT):
         self.limit = limit
-        self.unused = 0  # bytes in _free
-        self._free = OrderedDict()  # size -> blocks, the size used last at the end
-        self._returned = deque()  # by finalizers
+        self._blocks = OrderedDict()  # size -> [(block, where its first cache line begins)], those used last at the end
         self._reset_lock()
 
     def _reset_lock(self):
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may run a finalizer that asks for an array, anywhere
 
     def empty(self, shape, dtype):
         """An uninitialised C-contiguous array, like np.empty; from SMALLEST bytes on, aligned to ALIGNMENT."""
@@ -45,71 +43,53 @@ class Pool:
         count = math.prod(shape) * dtype.itemsize
         if not SMALLEST <= count <= LARGEST:
             return np.empty(shape, dtype)
-        memory = np.asarray(_Lease(self, self._take(size_class(count))))
-        return np.ndarray(shape, dtype, memory)  # every array of it has this `memory` as its base
+        size = size_class(count)
+        with self._lock:
+            entry = self._take(size) or self._make(size)
+            array = np.ndarray(shape, dtype, *entry)
+            self._blocks[size].append(entry)
+        return array
 
     def trim(self):
         """Give all unused memory back to the system."""
         with self._lock:
-            self._put_away()
-            self._free.clear()
-            self.unused = 0
+            self._drop_beyond(0)
 
-    def give_back(self, block):
-        """Take a block whose arrays are gone. Safe in a finalizer, at any time, in any thread."""
-        self._returned.append(block)
-        if self._lock.acquire(blocking=False):
-            try:
-                self._put_away()
-            finally:
-                self._lock.release()
+    @property
+    def unused(self):
+        """Bytes of blocks that nobody uses."""
+        with self._lock:
+            return sum(size * sum(map(_is_free, blocks)) for size, blocks in self._blocks.items())
 
     def _take(self, size):
-        with self._lock:
-            self._put_away()
-            blocks = self._free.get(size)
-            if blocks:
-                self.unused -= size
-                return blocks.pop()
-        return _Block(size)
+        """The free block of this size that was used last, taken out, or None."""
+        blocks = self._blocks.setdefault(size, [])
+        self._blocks.move_to_end(size)
+        for i in reversed(range(len(blocks))):
+            if getrefcount(blocks[i][0]) == _ALONE:
+                return blocks.pop(i)
+        return None
 
-    def _put_away(self):
-        while self._returned:
-            block = self._returned.popleft()
-            self._free.setdefault(block.size, []).append(block)
-            self._free.move_to_end(block.size)
-            self.unused += block.size
-        while self.unused > self.limit:
-            size, blocks = next(iter(self._free.items()))
-            if blocks:
-                blocks.pop()
-                self.unused -= size
-            else:
-                del self._free[size]
+    def _make(self, size):
+        self._drop_beyond(self.limit)
+        block = np.empty(size + ALIGNMENT, np.uint8)
+        return block, -block.ctypes.data % ALIGNMENT
 
-
-class _Block:
-    """Aligned memory of `size` bytes, in the form NumPy asks for."""
-
-    __slots__ = ("interface", "memory", "size")
-
-    def __init__(self, size):
-        memory = np.empty(size + ALIGNMENT, np.uint8)
-        start = -memory.ctypes.data % ALIGNMENT
-        self.memory, self.size = memory[start : start + size], size
-        self.interface = self.memory.__array_interface__
+    def _drop_beyond(self, limit):
+        excess = self.unused - limit
+        for size, blocks in self._blocks.items():
+            for i in reversed(range(len(blocks))):
+                if excess > 0 and _is_free(blocks[i]):
+                    del blocks[i]
+                    excess -= size
 
 
-class _Lease:
-    """What an array of the pool is a view of. Its end is the end of the last such view."""
+def _is_free(entry):
+    return getrefcount(entry[0]) == _ALONE
 
-    __slots__ = ("__array_interface__", "_block", "_pool")
 
-    def __init__(self, pool, block):
-        self._pool, self._block, self.__array_interface__ = pool, block, block.interface
-
-    def __del__(self):
-        self._pool.give_back(self._block)
+_alone = np.empty(0), 0
+_ALONE = getrefcount(_alone[0])  # references to the block of an entry, where there is no array of it
 
 
 def size_class(count):

@@ -92,21 +92,29 @@ def _update(core, rows, numbers):
     """
     if not rows:
         return
-    table = np.zeros((len(rows), _FIRST + 1), np.int64)
-    elements = 0
+    table, elements = [], 0
     held, copied = [], []  # copies whose addresses stand in the table; what they must be copied back to
-    columns = [column for column, array in enumerate(rows[0]) if array is not None]
-    for i, row in enumerate(rows):
-        param, grad, *states = (array for array in row if array is not None)
-        if not all(array.flags.carray for array in (param, grad, *states)):
-            (param, *states, grad), copies = flattened([param, *states], [grad])
-            held += param, grad, *states
+    unused = [0] * (_ARRAYS - len(rows[0]))
+    for row in rows:
+        if not all(array is None or array.flags.carray for array in row):
+            row, copies = _copied(row)
+            held += row
             copied += copies
-        table[i, columns] = [array.__array_interface__["data"][0] for array in (param, grad, *states)]
-        table[i, _SIZE], table[i, _FIRST] = param.size, elements
-        elements += param.size
-    core(table, np.array(numbers, rows[0][0].dtype), elements, tasks_for(-(-elements // _TASK)))
+        addresses = [0 if array is None else array.__array_interface__["data"][0] for array in row]
+        table.append([*addresses, *unused, row[0].size, elements])
+        elements += row[0].size
+    numbers = np.array(numbers, rows[0][0].dtype)
+    core(np.array(table, np.int64), numbers, elements, tasks_for(-(-elements // _TASK)))
     copy_back(copied)
+
+
+def _copied(row):
+    """A row with flat copies in place of arrays that are in another memory order, or have gaps; what to copy back."""
+    param, grad, *states = row
+    there = [array for array in states if array is not None]
+    (param, *flat, grad), copies = flattened([param, *there], [grad])
+    flat = iter(flat)
+    return [param, grad, *[None if array is None else next(flat) for array in states]], copies
 
 
 @intrinsic
