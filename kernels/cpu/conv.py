@@ -24,7 +24,7 @@ from .fork import fork
 from .layout import channels_first, channels_last, flat
 from .memory import empty, scratch
 from .patches import Patches, following, gather, patches_of, position
-from .simd import VECTOR_BYTES, copy, panel_layout, product, tile_height, tile_rows
+from .simd import VECTOR_BYTES, copy, panel_layout, product
 
 _PATCHES_BYTES = 1 << 18  # a block of patches: well inside the second-level cache
 _GRADIENT_BLOCK = 96  # pixels of a block in the weight gradient: their grad_output stays in the first level
@@ -89,10 +89,9 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     panels, vectors, width = panel_layout(k, input.dtype)
     depth = kernel_width * c
     rows_at_once = 1 if depth >= _TILE_MULTIPLE else kernel_height
-    padded = _round_up(rows_at_once * depth, tile_rows(vectors))
     chunk = _chunk_of_pixels(grad.size // grad.shape[3], groups * kernel_height * depth * k)
     chunks = -(-(grad.size // grad.shape[3]) // chunk)
-    partial = empty((chunks, groups, kernel_height // rows_at_once, padded, panels * width), input.dtype)
+    partial = empty((chunks, groups, kernel_height // rows_at_once, rows_at_once * depth, panels * width), input.dtype)
     grad_weight = empty(geometry.full_weight_size, input.dtype)
     _weight_gradient(source, *patches, grad, rows_at_once, c, k, vectors, chunk, partial)
     _add_chunks(partial, rows_at_once, grad_weight, tasks_for(len(grad_weight)))
@@ -209,22 +208,16 @@ def _multiply_blocks(
 ):
     """Compute the task's share of the blocks: `block` pixels each, in the order (n, y, x).
 
-    straight: whether patches can be read where they lie in the source, and results written where they go. What does
-    not fill a tile goes through scratch memory all the same.
+    straight: whether patches can be read where they lie in the source, and results written where they go.
     """
     count = source.shape[0] * pixels.extent[0] * pixels.extent[1]
     begin, end = portion((count + block - 1) // block, tasks, task)
     for first in range(begin * block, min(end * block, count), block):
         size = min(block, count - first)
-        rest = size % tile_height(vectors)
         for group in range(len(packed)):
             _multiply(
                 source, patches, packed, starts, target, pixels, channels, vectors, straight, scratch[task], group,
-                first, size - rest,
-            )  # fmt: skip
-            _multiply(
-                source, patches, packed, starts, target, pixels, channels, vectors, (False, False), scratch[task],
-                group, first + size - rest, rest,
+                first, size,
             )  # fmt: skip
         activate(target.reshape(target.size), first * target.shape[3], size * target.shape[3], slope)
 
@@ -234,8 +227,6 @@ def _multiply(
     source, patches, packed, starts, target, pixels, channels, vectors, straight, scratch, group, first, size
 ):
     """`size` pixels from `first` on, of one group."""
-    if size == 0:
-        return
     _, panels, depth, width = packed.shape
     from_all, to_all, columns = source.shape[3], target.shape[3], panels * width
     channel = group * (from_all // len(packed))

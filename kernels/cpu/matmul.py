@@ -12,7 +12,7 @@ from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .layout import plain
 from .memory import empty
-from .simd import VECTOR_BYTES, copy, panel_layout, product, tile_height, tile_rows, transpose
+from .simd import VECTOR_BYTES, copy, panel_layout, product, transpose
 
 _BLAS_LIMIT = 1 << 18  # multiply-adds up to which OpenBLAS stays on the calling thread (interface/gemm.c)
 _ROWS = 24  # of a block of the result, a multiple of every tile's height
@@ -45,12 +45,12 @@ def _product(a, b, bias):
         packed = empty((panels, depth, width), a.dtype)
         _pack(b, bt, bj, columns, packed, tasks_for(-(-depth // _SQUARE)))
         b, bt, panel_stride = packed.reshape(-1), width, depth * width
-    height, starts = tile_rows(vectors), np.zeros(panels * width, a.dtype)
+    starts = np.zeros(panels * width, a.dtype)
     starts[:columns] = 0 if bias is None else bias
-    sums = empty((-(-rows // height) * height, panels * width), a.dtype)
+    sums = empty((rows, panels * width), a.dtype)
     tasks = tasks_for(panels * -(-rows // _ROWS))
     _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums, tasks)
-    return np.ascontiguousarray(sums[:rows, :columns])
+    return np.ascontiguousarray(sums[:, :columns])
 
 
 def _memory(matrix):
@@ -91,26 +91,15 @@ def _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums
 @serial
 def _multiply_blocks(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums, tasks, task):
     """sums = starts + a @ b, the task's share of the blocks of _ROWS rows and one panel of columns."""
-    columns, height, width = sums.shape[1], tile_height(vectors), vectors * VECTOR_BYTES // sums.itemsize
+    columns, width, flat = sums.shape[1], vectors * VECTOR_BYTES // sums.itemsize, sums.reshape(sums.size)
     blocks = (rows + _ROWS - 1) // _ROWS
-    flat, rest = sums.reshape(sums.size), np.zeros(height * _DEPTH, sums.dtype)
     begin, end = portion(columns // width * blocks, tasks, task)
     for work in range(begin, end):
         panel, block = divmod(work, blocks)
-        last = min((block + 1) * _ROWS, rows)
-        whole = last // height * height
+        size = min(_ROWS, rows - block * _ROWS)
         for t in range(0, depth, _DEPTH):
             steps, right = min(_DEPTH, depth - t), b[panel * panel_stride + t * bt :]
             c = flat[block * _ROWS * columns + panel * width :]
             start, si = (c, columns) if t > 0 else (starts[panel * width :], 0)
             left = a[block * _ROWS * ai + t * at :]
-            product(
-                vectors, left, ai, at, right, 0, bt, steps, start, si, c, columns, whole - block * _ROWS, 1
-            )  # fmt: skip
-            if whole < last:
-                for i in range(last - whole):
-                    for k in range(steps):
-                        rest[i * steps + k] = a[(whole + i) * ai + (t + k) * at]
-                c = flat[whole * columns + panel * width :]
-                start, si = (c, columns) if t > 0 else (starts[panel * width :], 0)
-                product(vectors, rest, steps, 1, right, 0, bt, steps, start, si, c, columns, height, 1)
+            product(vectors, left, ai, at, right, 0, bt, steps, start, si, c, columns, size, 1)

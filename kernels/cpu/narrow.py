@@ -14,7 +14,7 @@ from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .layout import channels_first, channels_last
 from .memory import empty, scratch
-from .simd import copy, in_panels, product
+from .simd import in_panels, product
 
 _PIXELS = 48  # projected at a time: a multiple of the tile's rows
 _MOST_CHANNELS = 4
@@ -45,7 +45,7 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     panels, _, panel_width = packed.shape
     grad_input = empty((n, height, width, c), weight.dtype)
     tasks = tasks_for(n)
-    products = scratch(tasks, _PIXELS * (k + panels * panel_width), dtype=weight.dtype)
+    products = scratch(tasks, _PIXELS * panels * panel_width, dtype=weight.dtype)
     none = np.zeros(panels * panel_width, weight.dtype)
     corner = tuple(before for before, _ in geometry.padding)
     _add_up(
@@ -70,21 +70,16 @@ def _add_up_images(grad, packed, none, vectors, kernel, stride, corner, dilation
 
 
 @serial
-def _add_up_image(grad, packed, none, vectors, kernel, stride, corner, dilation, products, image):
+def _add_up_image(grad, packed, none, vectors, kernel, stride, corner, dilation, squares, image):
     pixels, depth = grad.shape[0] * grad.shape[1], grad.shape[2]
     source, columns, width = grad.reshape(pixels * depth), packed.shape[0] * packed.shape[2], packed.shape[2]
-    rest, squares = products, products[_PIXELS * depth :]
     flat_packed = packed.reshape(packed.size)
     image[:] = 0
     for first in range(0, pixels, _PIXELS):
         size = min(_PIXELS, pixels - first)
-        a = source[first * depth :]
-        if size < _PIXELS:  # the tile would read beyond the end
-            copy(rest, 0, source, first * depth, size * depth)
-            a = rest
         product(
-            vectors, a, depth, 1, flat_packed, depth * width, width, depth, none, 0, squares, columns, size,
-            packed.shape[0],
+            vectors, source[first * depth :], depth, 1, flat_packed, depth * width, width, depth, none, 0, squares,
+            columns, size, packed.shape[0],
         )  # fmt: skip
         _add_squares(squares, columns, first, size, grad.shape[1], kernel, stride, corner, dilation, image)
 

@@ -22,7 +22,7 @@ from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, plain
 from .memory import empty, scratch
-from .simd import VECTOR_BYTES, clear, copy, copy_every, in_panels, panel_layout, product, tile_height, tile_rows
+from .simd import VECTOR_BYTES, clear, copy_every, in_panels, panel_layout, product
 
 _PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
 _MOST_CHANNELS, _MOST_TAPS = 3, 32  # taps of all channels together; beyond, runs of patches are as fast to copy
@@ -66,7 +66,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     output = empty((n, height, width, k), input.dtype)
     packed, vectors = in_panels(weight.transpose(2, 3, 1, 0).reshape(-1, k))
     bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
-    rows, step = _block(geometry, input.dtype, tile_rows(vectors), n * height)
+    rows, step = _block(geometry, input.dtype, n * height)
     tasks = tasks_for(n * -(-height // rows))
     planes = scratch(tasks, packed.shape[1] * step, dtype=input.dtype)
     _multiply_planes(
@@ -83,14 +83,12 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     )
     k, c, kernel_height, kernel_width = geometry.full_weight_size
     _, vectors, _ = panel_layout(k, input.dtype)
-    rows, step = _block(geometry, input.dtype, 1, 1)
-    chunks, taps, height = min(_CHUNKS, geometry.batch), c * kernel_height * kernel_width, tile_rows(vectors)
-    padded = -(-taps // height) * height
-    planes = scratch(chunks, padded * step, dtype=input.dtype)
-    planes[:, taps * step :] = 0
-    sums = np.zeros((chunks, padded, k), input.dtype)
+    rows, step = _block(geometry, input.dtype, 1)
+    chunks, taps = min(_CHUNKS, geometry.batch), c * kernel_height * kernel_width
+    planes = scratch(chunks, taps * step, dtype=input.dtype)
+    sums = np.zeros((chunks, taps, k), input.dtype)
     _add_planes(channels_last(input), *_window(geometry), channels_last(grad_output), vectors, rows, planes, step, sums)
-    grad_weight = sums[:, :taps].sum(axis=0).reshape(kernel_height, kernel_width, c, k)
+    grad_weight = sums.sum(axis=0).reshape(kernel_height, kernel_width, c, k)
     return np.ascontiguousarray(grad_weight.transpose(3, 2, 0, 1))
 
 
@@ -99,13 +97,13 @@ def _window(geometry):
     return Window(geometry.kernel_size, geometry.stride, corner, geometry.dilation)
 
 
-def _block(geometry, dtype, multiple, rows_of_all):
-    """(output rows of a block, elements of their plane, rounded up to a multiple): all threads shall have some."""
+def _block(geometry, dtype, rows_of_all):
+    """(output rows of a block, elements of their plane): all threads shall have some."""
     height, width = geometry.output_size
     taps = geometry.in_channels * math.prod(geometry.kernel_size)
     rows = max(1, _PLANES_BYTES // (taps * width * dtype.itemsize))
     rows = min(rows, height, -(-rows_of_all // tasks_for(rows_of_all)) if rows_of_all > 1 else height)
-    return rows, -(-rows * width // multiple) * multiple
+    return rows, rows * width
 
 
 @entry
@@ -122,23 +120,15 @@ def _multiply_blocks(source, window, packed, vectors, bias, rows, planes, step, 
     panels, depth, panel_width = packed.shape
     flat_packed, flat, plane = packed.reshape(packed.size), target.reshape(target.size), planes[task]
     blocks = (height + rows - 1) // rows
-    last = np.empty(tile_height(vectors) * channels, target.dtype)
     begin, end = portion(images * blocks, tasks, task)
     for work in range(begin, end):
         image, first = work // blocks, work % blocks * rows
         size, at = min(rows, height - first) * width, (image * height + first) * width * channels
         _fill(plane, step, source, window, image, first, size, width)
-        whole = size // tile_height(vectors) * tile_height(vectors)
         product(
             vectors, plane, 1, step, flat_packed, depth * panel_width, panel_width, depth, bias, 0, flat[at:], channels,
-            whole, panels,
+            size, panels,
         )  # fmt: skip
-        if whole < size:
-            product(
-                vectors, plane[whole:], 1, step, flat_packed, depth * panel_width, panel_width, depth, bias, 0, last,
-                channels, size - whole, panels,
-            )  # fmt: skip
-            copy(flat, at + whole * channels, last, 0, (size - whole) * channels)
         activate(flat, at, size * channels, slope)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .compile import entry, portion, serial
 from .fork import fork
-from .simd import VECTOR_BYTES, product, tile_height
+from .simd import VECTOR_BYTES, product
 from .squares import Pass, Weight, points_of, read_outputs, read_squares
 from .taps import taps_out_of_products, write_taps
 from .winograd_forward import PASSING
@@ -62,8 +62,8 @@ def _read_slab(work, source, grad, first, size, depth, left, right, columns, pat
 def _add_up_chunks(work, source, grad, vectors, chunk, slab, squares, share, lefts, rights, sums, patches, tasks, task):
     """The task's chunks of squares and parts of the channels `from`, `share` each."""
     left, right, patch = lefts[task], rights[task], patches[task]
-    chunks, parts, products, padded, columns = sums.shape
-    depth, width = work.phases.shape[1] * share, vectors * VECTOR_BYTES // sums.itemsize
+    chunks, parts, products, depth, columns = sums.shape
+    width = vectors * VECTOR_BYTES // sums.itemsize
     flat_left, flat_right, none = left.reshape(left.size), right.reshape(right.size), np.zeros(columns, sums.dtype)
     begin, end = portion(chunks * parts, tasks, task)
     for number in range(begin, end):
@@ -76,7 +76,7 @@ def _add_up_chunks(work, source, grad, vectors, chunk, slab, squares, share, lef
             )  # fmt: skip
             read_outputs(work, grad, first, size, flat_right, columns, right.shape[1], patch)
             for xi in range(products):
-                total = sums[k, part, xi].reshape(padded * columns)
+                total = sums[k, part, xi].reshape(depth * columns)
                 start, si = (total, columns) if first > k * chunk else (none, 0)
                 product(
                     vectors, left[xi], 1, depth, right[xi], width, columns, size, start, si, total, columns, depth,
@@ -88,9 +88,9 @@ def _add_up_chunks(work, source, grad, vectors, chunk, slab, squares, share, lef
 def _unpack_channels(work, weight, share, sums, vectors, tasks, task):
     """The gradient of the task's channels `from`, out of the sums of all chunks, which are added to the first's."""
     begin, end = portion((weight.channels_from + UNPACKED_TOGETHER - 1) // UNPACKED_TOGETHER, tasks, task)
-    chunks, _, products, padded, columns = sums.shape
+    chunks, _, products, depth, columns = sums.shape
     phases, size, width = work.offsets.shape[1], weight.size, vectors * VECTOR_BYTES // sums.itemsize
-    flat, plane = sums.reshape(sums.size), padded * columns
+    flat, plane = sums.reshape(sums.size), depth * columns
     turned = np.empty(UNPACKED_TOGETHER * size * width, sums.dtype)
     squares = np.empty(len(work.taps) ** 2 * width, sums.dtype)
     for first in range(begin * UNPACKED_TOGETHER, end * UNPACKED_TOGETHER, UNPACKED_TOGETHER):
@@ -128,7 +128,7 @@ def _add_piece(work, weight, vectors, squares, depth, left, right, tasks, task):
     piece, panel = divmod(task, panels)
     first, start = piece * PASSING, panel * width
     last = min(first + PASSING, weight.channels_from)
-    plane = (PASSING + tile_height(vectors)) * width + VECTOR_BYTES // left.itemsize
+    plane = PASSING * width + VECTOR_BYTES // left.itemsize
     none, sums = np.zeros(width, left.dtype), np.empty(n * n * plane, left.dtype)
     turned = np.empty(PASSING * size * width, left.dtype)
     square = np.empty(len(work.taps) ** 2 * width, left.dtype)
