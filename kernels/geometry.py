@@ -5,6 +5,8 @@ one is the argument check: whatever is wrong raises a ValueError or TypeError th
 what was given and what was wanted. After it, sizes agree and loops may trust them.
 """
 
+import functools
+import marshal
 import operator
 from typing import NamedTuple
 
@@ -87,6 +89,28 @@ def pool_output_size(input_size, kernel_size, *, stride=None, padding=0, dilatio
     return geometry.output_size
 
 
+_MOST_REMEMBERED = 4096
+
+
+def _remembered(of):
+    """`of` with a memory of plain ints and tuples of them: a training step asks for the same few, 20 us each."""
+    known = {}
+
+    @functools.wraps(of)
+    def remember(cls, *sizes, **options):
+        try:
+            call = marshal.dumps((sizes, options), 2)  # unlike ==, it tells 1 from 1.0, which is refused
+        except ValueError:
+            return of(cls, *sizes, **options)
+        if call not in known:
+            if len(known) == _MOST_REMEMBERED:
+                known.clear()
+            known[call] = of(cls, *sizes, **options)
+        return known[call]
+
+    return remember
+
+
 class Conv2dGeometry(NamedTuple):
     """All integers of one convolution. Sizes are (h, w); padding is ((top, bottom), (left, right))."""
 
@@ -102,6 +126,7 @@ class Conv2dGeometry(NamedTuple):
     groups: int
 
     @classmethod
+    @_remembered
     def of(cls, input_size, weight_size, grad_output_size=None, *, stride=1, padding=0, dilation=1, groups=1):
         """Check (N, C, H, W), (K, C / groups, KH, KW) and, where given, the (N, K, OH, OW) they lead to."""
         n, c, *plane = integers("input size (N, C, H, W)", input_size, 4)
@@ -153,6 +178,7 @@ class Pool2dGeometry(NamedTuple):
     dilation: tuple
 
     @classmethod
+    @_remembered
     def of(cls, input_size, grad_output_size=None, *, kernel_size, stride, padding, dilation=1, ceil_mode=False):
         """Check (N, C, H, W), the options and, where given, the (N, C, OH, OW) they must lead to."""
         n, c, *plane = integers("input size (N, C, H, W)", input_size, 4)

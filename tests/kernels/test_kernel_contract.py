@@ -144,3 +144,12 @@ ERRORS = [
 def test_errors_say_what_was_given_and_wanted(kernel, args, options, error, words, place):
     with kernels.use(kernel.implementations()[place]), pytest.raises(error, match=words):
         kernel(*args, **options)
+
+
+@pytest.mark.parametrize("options", [{"stride": 1.0}, {"stride": (1.0, 1)}, {"padding": ((0, 0), (0.0, 0))}])
+def test_numbers_that_are_no_ints_are_refused_also_where_equal_ones_are_remembered(options):
+    kernels.conv2d(X, W, stride=1, padding=((0, 0), (0, 0)))
+    for stride in (1, (1, 1)):
+        kernels.conv2d(X, W, stride=stride)
+    with pytest.raises(TypeError, match="must be a tuple of ints"):
+        kernels.conv2d(X, W, **options)

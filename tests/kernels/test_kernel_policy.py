@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import kernels
+from kernels import registry
 from kernels.registry import Array, Kernel, kernel
 
 X, W = np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3))
@@ -19,7 +20,7 @@ def chosen(kernel=kernels.conv2d, *args):
 
 
 def test_default_and_explanation(monkeypatch):
-    monkeypatch.delenv("SCRATCHNET_KERNELS", raising=False)
+    monkeypatch.setattr(registry, "_environment", "")
     choice = kernels.explain(kernels.conv2d, X, W)
     assert str(choice).startswith("conv2d on cpu runs 'direct': the default choice")
     assert kernels.conv2d.implementations("cpu")[0] == "dense"
@@ -28,7 +29,7 @@ def test_default_and_explanation(monkeypatch):
 
 
 def test_use_nests_and_ends(monkeypatch):
-    monkeypatch.delenv("SCRATCHNET_KERNELS", raising=False)
+    monkeypatch.setattr(registry, "_environment", "")
     with kernels.use("reference"):
         assert str(kernels.explain(kernels.conv2d, X, W)).endswith("runs 'reference': asked for by use")
         with kernels.use(conv2d="direct"):
@@ -41,12 +42,12 @@ def test_use_nests_and_ends(monkeypatch):
 
 
 def test_the_environment_speaks_and_use_overrules_it(monkeypatch):
-    monkeypatch.setenv("SCRATCHNET_KERNELS", "max_pool2d=reference, conv2d = reference")
+    monkeypatch.setattr(registry, "_environment", "max_pool2d=reference, conv2d = reference")
     assert "asked for by SCRATCHNET_KERNELS" in str(kernels.explain(kernels.conv2d, X, W))
     assert chosen(kernels.conv2d_weight, X, (1, 1, 3, 3), X[:, :, :1, :1]) == "direct"
     with kernels.use("direct"):
         assert chosen() == "direct"
-    monkeypatch.setenv("SCRATCHNET_KERNELS", "reference")
+    monkeypatch.setattr(registry, "_environment", "reference")
     assert chosen(kernels.conv2d_weight, X, (1, 1, 3, 3), X[:, :, :1, :1]) == "reference"
 
 
@@ -70,7 +71,7 @@ def test_unknown_names_are_refused_with_a_list(monkeypatch):
         ValueError, match="no implementation 'magic'; there are async, columns, cuda, dense, depthwise, direct, "
     ):
         kernels.use("magic").__enter__()
-    monkeypatch.setenv("SCRATCHNET_KERNELS", "conv2d=magic")
+    monkeypatch.setattr(registry, "_environment", "conv2d=magic")
     with pytest.raises(ValueError, match="SCRATCHNET_KERNELS: no implementation 'magic' of conv2d"):
         kernels.conv2d(X, W)
 
