@@ -391,6 +391,21 @@ def softplus(input: Array):
 
 
 @kernel
+def binary_cross_entropy(input: Array, target: Array):
+    """t log(1 + e^-x) + (1 - t) log(1 + e^x) of logits x and targets t, with no overflow and nothing that cancels."""
+    same_shapes(input=input.shape, target=target.shape)
+    logaddexp, zero = array_module(input).logaddexp, input.dtype.type(0)
+    return target * logaddexp(-input, zero) + (1 - target) * logaddexp(input, zero)
+
+
+@kernel
+def binary_cross_entropy_slope(input: Array, target: Array):
+    """Its derivative by x, (1 - t) sigmoid(x) - t sigmoid(-x): as accurate where either is small."""
+    same_shapes(input=input.shape, target=target.shape)
+    return (1 - target) * sigmoid.reference(input) - target * sigmoid.reference(-input)
+
+
+@kernel
 def gelu(input: Array):
     """x Phi(x) of every element, Phi the normal distribution function."""
     return input * normal_distribution(input)

@@ -68,6 +68,18 @@ def softplus(input):
     return elementwise(_softplus, input)
 
 
+@reference.binary_cross_entropy.implementation("numba", pays=_large)
+def binary_cross_entropy(input, target):
+    same_shapes(input=input.shape, target=target.shape)
+    return elementwise(_binary_cross_entropy, input, target)
+
+
+@reference.binary_cross_entropy_slope.implementation("numba", pays=_large)
+def binary_cross_entropy_slope(input, target):
+    same_shapes(input=input.shape, target=target.shape)
+    return elementwise(_binary_cross_entropy_slope, input, target)
+
+
 @reference.gelu.implementation("numba", pays=_large)
 def gelu(input):
     return elementwise(_gelu, input)
@@ -144,6 +156,26 @@ def _tanh_backward(result, grad, output):
 def _softplus(input, output):
     for i in prange(output.size):
         output[i] = special.softplus(input[i])
+
+
+@parallel
+def _binary_cross_entropy(logits, target, output):
+    one = logits.dtype.type(1)
+    for i in prange(output.size):
+        x, t = logits[i], target[i]
+        low = special.softplus(-abs(x))
+        high = low + abs(x)
+        output[i] = t * (low if x > 0 else high) + (one - t) * (high if x > 0 else low)
+
+
+@parallel
+def _binary_cross_entropy_slope(logits, target, output):
+    one = logits.dtype.type(1)
+    for i in prange(output.size):
+        x, t = logits[i], target[i]
+        low = special.sigmoid(-abs(x))
+        high = one - low
+        output[i] = (one - t) * (high if x > 0 else low) - t * (low if x > 0 else high)
 
 
 @parallel

@@ -10,6 +10,7 @@ from .module import blocks, launch
 _THREADS, _EACH = 256, 4
 _UNARY = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Softplus", "Erf", "Gelu")
 _BINARY = ("ReluBackward", "LeakyReluBackward", "SigmoidBackward", "TanhBackward", "GeluBackward")
+_BINARY += ("BinaryCrossEntropy", "BinaryCrossEntropySlope")
 
 INSTANCES = {
     "elementwise.cu": {
@@ -65,6 +66,18 @@ def tanh_backward(grad_output, output):
 @reference.softplus.implementation("cuda", device="gpu")
 def softplus(input):
     return _apply("Softplus", input)
+
+
+@reference.binary_cross_entropy.implementation("cuda", device="gpu")
+def binary_cross_entropy(input, target):
+    same_shapes(input=input.shape, target=target.shape)
+    return _apply("BinaryCrossEntropy", input, target)
+
+
+@reference.binary_cross_entropy_slope.implementation("cuda", device="gpu")
+def binary_cross_entropy_slope(input, target):
+    same_shapes(input=input.shape, target=target.shape)
+    return _apply("BinaryCrossEntropySlope", input, target)
 
 
 @reference.gelu.implementation("cuda", device="gpu")

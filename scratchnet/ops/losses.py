@@ -12,7 +12,7 @@ import numpy as np
 
 import kernels
 from scratchnet.device import on_host, one_device, to_device
-from scratchnet.ops.activations import softplus
+from scratchnet.ops.activations import sigmoid, softplus
 from scratchnet.ops.elementwise import abs, clamp, exp, log, maximum, neg, square, where
 from scratchnet.ops.indexing import gather
 from scratchnet.ops.reductions import log_softmax, mean, sum
@@ -199,6 +199,38 @@ def binary_cross_entropy(input, target, /, weight=None, reduction="mean"):
     return _reduce(loss if weight is None else loss * _constant(weight, input), reduction)
 
 
+def _sigmoid_of(x):
+    return 1 / (1 + math.exp(-x))
+
+
+@op(
+    vjp={
+        "input": lambda g, input, target: g * _logistic_slope(input, target),
+        "target": lambda g, input: -g * input,  # log(1 + e^-x) - log(1 + e^x)
+    },
+    samples=lambda r: [S(r.normal(3, 4), r.uniform(0, 1, 3, 4))],
+    reference=elementwise(lambda x, t: t * math.log1p(math.exp(-x)) + (1 - t) * math.log1p(math.exp(x))),
+    errors=lambda r: [Bad(ValueError, "shape", S(r.normal(3), r.normal(2)))],
+)
+def _logistic_loss(input, target, /):
+    """t softplus(-x) + (1 - t) softplus(x) of logits x and targets t, in one pass."""
+    return kernels.binary_cross_entropy(input, target)
+
+
+@op(
+    vjp={
+        "input": lambda g, input: g * (sigmoid(input) * sigmoid(-input)),
+        "target": lambda g: -g,  # sigmoid(x) + sigmoid(-x) is 1
+    },
+    samples=lambda r: [S(r.normal(3, 4), r.uniform(0, 1, 3, 4))],
+    reference=elementwise(lambda x, t: (1 - t) * _sigmoid_of(x) - t * _sigmoid_of(-x)),
+    errors=lambda r: [Bad(ValueError, "shape", S(r.normal(3), r.normal(2)))],
+)
+def _logistic_slope(input, target, /):
+    """(1 - t) sigmoid(x) - t sigmoid(-x), the derivative of the logistic loss by x."""
+    return kernels.binary_cross_entropy_slope(input, target)
+
+
 @op(
     vjp="derived",
     samples=lambda r: [
@@ -216,8 +248,11 @@ def binary_cross_entropy_with_logits(input, target, /, weight=None, reduction="m
     In this form nothing cancels: value and gradient keep full relative accuracy in both tails.
     """
     _same_shape("binary_cross_entropy_with_logits", input, target)
-    positive = target if pos_weight is None else target * _constant(pos_weight, input)
-    loss = positive * softplus(neg(input)) + (1.0 - target) * softplus(input)
+    if pos_weight is None and input.dtype.kind == "f":
+        loss = _logistic_loss(input, target)
+    else:
+        positive = target if pos_weight is None else target * _constant(pos_weight, input)
+        loss = positive * softplus(neg(input)) + (1.0 - target) * softplus(input)
     return _reduce(loss if weight is None else loss * _constant(weight, input), reduction)
 
 

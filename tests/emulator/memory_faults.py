@@ -20,6 +20,12 @@ FAULTS = {
         ("x >= 0 ? T(1) : small", "x > 1 ? T(1) : small"),
         ("grad * (y - y * y)", "grad * (y + y * y)"),
         ("grad * (1 - y * y)", "grad * (1 - y)"),
+        ("low = log1p(exp(-size))", "low = log1p(exp(size))"),
+        ("high = low + size;", "high = low - size;"),
+        ("t * (x > 0 ? low : high) + (1 - t)", "(1 - t) * (x > 0 ? low : high) + t"),
+        ("small = exp(-size)", "small = exp(x)"),
+        ("high = 1 / (1 + small)", "high = 1 / (1 - small)"),
+        ("- t * (x > 0 ? low : high);", "+ t * (x > 0 ? low : high);"),
         ("return erf(x);", "return tanh(x);"),
         ("- x * rest, tail", "+ x * rest, tail"),
         ("h > 1 && tail > 0", "false"),  # without what rounding took

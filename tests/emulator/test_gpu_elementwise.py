@@ -14,8 +14,9 @@ from tests.kernels import kernel_cases as cases
 FORWARD = (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.softplus, kernels.gelu, kernels.erf)
 BACKWARD = (kernels.relu_backward, kernels.sigmoid_backward, kernels.tanh_backward, kernels.gelu_backward)
 SLOPED = (kernels.leaky_relu, kernels.leaky_relu_backward)
+LOSS = (kernels.binary_cross_entropy, kernels.binary_cross_entropy_slope)
 EXACT = (kernels.relu, kernels.relu_backward, *SLOPED)
-EVERY_KERNEL = pytest.mark.parametrize("kernel", [*FORWARD, *BACKWARD, *SLOPED], ids=lambda k: k.name)
+EVERY_KERNEL = pytest.mark.parametrize("kernel", [*FORWARD, *BACKWARD, *SLOPED, *LOSS], ids=lambda k: k.name)
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-38, 3.4e38, -3.4e38], np.float32)
 
 
@@ -24,6 +25,9 @@ def options(kernel):
 
 
 def operands(kernel, *arrays):
+    """Of (gradient or target, input)."""
+    if kernel in LOSS:
+        return arrays[::-1]
     return arrays if kernel.name.endswith("_backward") else arrays[-1:]
 
 
@@ -57,7 +61,7 @@ def test_layout_is_kept_and_every_block_does_its_part(kernel):
     x = cases.lay_out(np.random.default_rng(0).normal(size=(3, 8, 11, 17)).astype(np.float32), "channels_last")
     args = operands(kernel, x[:, ::-1], x)
     value = run(kernel, *args, **options(kernel))
-    assert value.strides == args[-1].strides
+    assert value.strides == x.strides
     np.testing.assert_allclose(value, reference(kernel, *args, **options(kernel)), rtol=1e-6, atol=1e-6)
 
 

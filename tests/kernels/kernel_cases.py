@@ -133,6 +133,8 @@ def sample_calls(rng, dtype, batch=2):
             for kernel in (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.softplus, kernels.gelu)
         },
         **{kernel: ((x[::-1], x), {}) for kernel in (kernels.relu_backward, kernels.gelu_backward)},
+        kernels.binary_cross_entropy: ((x, x[::-1]), {}),
+        kernels.binary_cross_entropy_slope: ((x, x[::-1]), {}),
         **{kernel: ((x[::-1], np.tanh(x)), {}) for kernel in (kernels.sigmoid_backward, kernels.tanh_backward)},
         kernels.leaky_relu: ((x,), {"negative_slope": 0.2}),
         kernels.leaky_relu_backward: ((x[::-1], x), {"negative_slope": 0.2}),

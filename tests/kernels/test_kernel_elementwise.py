@@ -13,7 +13,8 @@ import kernels
 FORWARD = (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.softplus, kernels.gelu)
 BACKWARD = (kernels.relu_backward, kernels.sigmoid_backward, kernels.tanh_backward, kernels.gelu_backward)
 SLOPED = (kernels.leaky_relu, kernels.leaky_relu_backward)
-EVERY_KERNEL = pytest.mark.parametrize("kernel", [*FORWARD, *BACKWARD, *SLOPED], ids=lambda k: k.name)
+LOSS = (kernels.binary_cross_entropy, kernels.binary_cross_entropy_slope)
+EVERY_KERNEL = pytest.mark.parametrize("kernel", [*FORWARD, *BACKWARD, *SLOPED, *LOSS], ids=lambda k: k.name)
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38], np.float32)
 
 
@@ -28,6 +29,9 @@ def options(kernel):
 
 
 def operands(kernel, *arrays):
+    """Of (gradient or target, input)."""
+    if kernel in LOSS:
+        return arrays[::-1]
     return arrays if kernel.name.endswith("_backward") else arrays[-1:]
 
 
@@ -74,6 +78,19 @@ def test_tanh_is_accurate_everywhere(x, exact):
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_softplus_is_accurate_everywhere(x, exact):
     assert error_in_ulps(kernels.softplus(x), np.logaddexp(exact, 0)) < 3
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_binary_cross_entropy_and_its_slope_are_accurate_everywhere(x, exact, target):
+    usual = np.isfinite(x)  # 0 times infinity is NaN
+    x, exact = x[usual], exact[usual]
+    wrong = exact if target == 0 else -exact
+    t = np.full_like(x, target)
+    assert error_in_ulps(kernels.binary_cross_entropy(x, t), np.logaddexp(wrong, 0)) < 3
+    small = np.exp(-np.abs(exact))
+    slope = np.where(wrong >= 0, 1, small) / (1 + small) * (1 - 2 * target)
+    assert error_in_ulps(kernels.binary_cross_entropy_slope(x, t), slope) < 2.5
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")

@@ -18,7 +18,8 @@ __global__ void unary(const T* __restrict__ x, T* __restrict__ result, T paramet
     }
 }
 
-// The gradients: `grad` by the output, and what the forward pass kept (its input x or output y).
+// The gradients: `grad` by the output, and what the forward pass kept (its input x or output y). And a loss, of which
+// `grad` is the target, and `kept` the logit.
 template <class Op, class T>
 __global__ void binary(const T* __restrict__ grad, const T* __restrict__ kept, T* __restrict__ result, T parameter,
                        long long count) {
@@ -69,6 +70,21 @@ struct TanhBackward {
 
 struct Softplus {
     template <class T> static __device__ T of(T x, T) { return (x > 0 ? x : T(0)) + log1p(exp(x < 0 ? x : -x)); }
+};
+
+// t log(1 + e^-x) + (1 - t) log(1 + e^x)
+struct BinaryCrossEntropy {
+    template <class T> static __device__ T of(T t, T x, T) {
+        const T size = x < 0 ? -x : x, low = log1p(exp(-size)), high = low + size;
+        return t * (x > 0 ? low : high) + (1 - t) * (x > 0 ? high : low);
+    }
+};
+// (1 - t) sigmoid(x) - t sigmoid(-x)
+struct BinaryCrossEntropySlope {
+    template <class T> static __device__ T of(T t, T x, T) {
+        const T size = x < 0 ? -x : x, small = exp(-size), low = small / (1 + small), high = 1 / (1 + small);
+        return (1 - t) * (x > 0 ? high : low) - t * (x > 0 ? low : high);
+    }
 };
 
 struct Erf {
