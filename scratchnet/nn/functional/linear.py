@@ -1,5 +1,7 @@
 """Functions of vectors: the linear map, table look-up, and vectors' lengths and angles."""
 
+import math
+
 import numpy as np
 
 from scratchnet import ops
@@ -19,7 +21,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     size_out, size_in = weight.shape
     if input.ndim == 0 or input.shape[-1] != size_in:
         raise ValueError(f"linear: expected input (*, {size_in}), got shape {input.shape}")
-    rows = input if input.ndim == 2 else input.reshape((-1, size_in))
+    rows = input if input.ndim == 2 else input.reshape((math.prod(input.shape[:-1]), size_in))
     if bias is None:
         out = rows @ weight.T
     else:
