@@ -59,7 +59,7 @@ class Pool:
     def unused(self):
         """Bytes of blocks that nobody uses."""
         with self._lock:
-            return sum(size * sum(map(_is_free, blocks)) for size, blocks in self._blocks.items())
+            return sum(size * sum(map(_is_free, blocks)) for size, blocks in list(self._blocks.items()))
 
     def _take(self, size):
         """The free block of this size that was used last, taken out, or None."""
@@ -77,7 +77,7 @@ class Pool:
 
     def _drop_beyond(self, limit):
         excess = self.unused - limit
-        for size, blocks in self._blocks.items():
+        for size, blocks in list(self._blocks.items()):
             for i in reversed(range(len(blocks))):
                 if excess > 0 and _is_free(blocks[i]):
                     del blocks[i]
