@@ -66,8 +66,8 @@ class Saved:
     """An array kept for a backward pass, with the means to notice that somebody has written into it since.
 
     Writes through the library bump the tensor's version, which is exact. Writes through NumPy are noticed by a
-    digest: of every byte for arrays of up to 2,048 elements or with ``exact`` (``detect_anomaly``), of 256
-    elements otherwise, one in each of 256 equal runs (a digest of all would cost as much as the op itself).
+    digest: of every byte for arrays of up to 2,048 elements or with ``exact`` (``detect_anomaly``), of 1,024
+    elements otherwise, one in each of 1,024 equal runs (a digest of all would cost as much as the op itself).
     """
 
     __slots__ = ("array", "count", "digest", "exact", "node", "version")
@@ -95,9 +95,9 @@ def _digest(array, exact: bool) -> int:
 
 @functools.lru_cache(1 << 10)
 def _places(size: int) -> np.ndarray:
-    """A place in each of 256 equal runs, drawn once: evenly spaced ones would see the same few channels."""
-    drawn = np.random.default_rng(size).random(256)
-    return ((np.arange(256) + drawn) * (size / 256)).astype(np.int64)
+    """A place in each of 1,024 equal runs, drawn once: evenly spaced ones would see the same few channels."""
+    drawn = np.random.default_rng(size).random(1024)
+    return ((np.arange(1024) + drawn) * (size / 1024)).astype(np.int64)
 
 
 def _is_cupy(value) -> bool:
