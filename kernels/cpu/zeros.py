@@ -4,103 +4,75 @@ dw[k, c, tap] = sum over pixels p of grad[k, p] * input[c, p at tap]. Units that
 leave entries all of whose terms are 0: one in eight in the second layer of a convolutional VAE on MNIST. The
 definition gives 0 there. Winograd's sums give rounding errors, of which Adam makes steps as long as any other.
 
-Channels that are 0 everywhere are found first, and are done with. For the others it is asked whether some pixel has
-both factors: 32 pixels are the bits of a word, and one AND answers for all of them. Where factors are rarely 0 the
-first words settle an entry; where they never meet, the words cost a sixteenth of the multiplications of the definition.
+So it is asked of every entry whether some pixel has both factors. A word has 32 bits, one for each of 32 images, or of
+32 horizontal bands of fewer images; a bit says whether a pixel there is other than 0, and one AND answers for 32
+pixels. Each number is read once and serves all taps, which see the same words at other places. Where factors are
+rarely 0 the words of one row settle all entries, and no others are made. Channels that are 0 everywhere are not waited
+for.
 """
 
 import numpy as np
 
 from .compile import entry, inlined, portion, serial, tasks_for
 from .fork import fork
-from .patches import following, position
+from .memory import empty
 
 _BITS = 32  # as wide as a float32: a vector of numbers becomes a vector of words
-_WORDS = 32  # read at a time, after the first
-_SHARES = 16  # of the pixels
 _TOGETHER = 4  # words that one loop over channels looks at: a short loop costs more than what it does
+_LOOK = 32  # words after which it is asked whether any are missing still
 
 
 def clear_sums_of_zeros(grad_weight, source, grad, geometry):
     """Set to 0 what has no term other than 0. source (N, H, W, C), grad (N, OH, OW, K), grad_weight (K, C, KH, KW)."""
-    corner = tuple(-before for before, _ in geometry.padding)
-    k, c, kernel_height, kernel_width = grad_weight.shape
-    taps = kernel_height * kernel_width
-    met, settled = np.zeros(k * taps * c, np.uint32), np.zeros(k * taps, np.bool_)  # a row for each (k, tap)
-    inputs, grads = np.empty((_WORDS, taps * c), np.uint32), np.empty((_WORDS, k), np.uint32)
-    alive = tuple(np.zeros((_SHARES, channels), np.uint32) for channels in (c, k))
-    _clear(grad_weight, source, grad, geometry.stride, corner, alive, met, settled, inputs, grads, tasks_for(k))
+    (n, height, width, k), (_, c, kernel_height, kernel_width) = grad.shape, grad_weight.shape
+    (top, _), (left, _) = geometry.padding
+    down, right = geometry.stride
+    rows = -(-height // min(height, max(1, _BITS // n)))  # of a band
+    bands = -(-height // rows)
+    words = -(-n * bands // _BITS)
+    inputs = empty((words, (rows - 1) * down + kernel_height, (width - 1) * right + kernel_width, c), np.uint32)
+    grads = empty((words, rows, width, k), np.uint32)
+    met, settled = empty((k * kernel_height * kernel_width * c,), np.uint32), np.zeros(k, np.bool_)
+    _clear(
+        grad_weight, source, grad, bands, (down, right), (-top, -left), inputs, grads, met, settled,
+        np.zeros((kernel_width, c), np.uint32), tasks_for(k),
+    )  # fmt: skip
 
 
 @entry
-def _clear(grad_weight, source, grad, stride, corner, alive, met, settled, inputs, grads, tasks):
-    fork(_look_for_life, (source, alive[0]), _SHARES)
-    fork(_look_for_life, (grad, alive[1]), _SHARES)
-    fork(_leave_out_the_dead, (alive, met, settled), tasks)
-    words, first = _TOGETHER, 0
-    while first * grad.shape[3] < grad.size and not settled.all():
-        fork(_read, (inputs, grads, source, grad, grad_weight.shape, stride, corner, first), words)
-        fork(_meet, (met, settled, inputs, grads, words), tasks)
-        first, words = first + words * _BITS, len(inputs)
-    fork(_clear_unmet, (grad_weight, alive, met), tasks)
+def _clear(grad_weight, source, grad, bands, stride, corner, inputs, grads, met, settled, dead, tasks):
+    (words, rows, _, channels), height, shape = inputs.shape, grads.shape[1], grad_weight.shape
+    step, middle, kernel_height = height * stride[0], height // 2, shape[2]
+    met[:] = 0
+    fork(_note_rows, (source, bands, step, corner, inputs, middle * stride[0], kernel_height), kernel_height)
+    fork(_note_rows, (grad, bands, height, (0, 0), grads, middle, 1), 1)
+    fork(_meet, (inputs, grads, shape, stride, dead, met, settled, 1, middle, middle + 1), tasks)
+    if not settled.all():
+        fork(_note_rows, (source, bands, step, corner, inputs, 0, rows), words * rows)
+        fork(_note_rows, (grad, bands, height, (0, 0), grads, 0, height), words * height)
+        fork(_find_dead, (inputs.reshape(inputs.size // channels, channels), dead), 1)
+        fork(_meet, (inputs, grads, shape, stride, dead, met, settled, words, 0, height), tasks)
+        fork(_clear_unmet, (grad_weight, met, settled), tasks)
 
 
 @serial
-def _look_for_life(images, alive, tasks, task):
-    """alive[task, c] becomes other than 0 where a channel is, somewhere in the task's share of the pixels."""
-    channels = images.shape[3]
-    flat, seen = images.reshape(images.size), alive[task]
-    begin, end = portion(images.size // channels, tasks, task)
-    for first in range(begin, end, _BITS):
-        for pixel in range(first, min(first + _BITS, end)):
-            _note(seen, 0, flat, pixel * channels, channels, 0)
-        if seen.all():
-            break
+def _note_rows(images, bands, step, corner, bits, first, count, tasks, task):
+    """Fill a row of words: bits[word, row, x, c], whose bit i is that of image and band (word * 32 + i) // bands and %.
 
-
-@serial
-def _leave_out_the_dead(alive, met, settled, tasks, task):
-    """Dead inputs count as met and dead outputs as settled: there is nothing to wait for."""
-    inputs, outputs = alive
-    channels, count = inputs.shape[1], outputs.shape[1]
-    taps = len(settled) // count
-    begin, end = portion(count, tasks, task)
-    for c in range(channels):
-        if not inputs[:, c].any():
-            for row in range(begin * taps, end * taps):
-                met[row * channels + c] = 1
-    for k in range(begin, end):
-        if not outputs[:, k].any():
-            settled[k * taps : (k + 1) * taps] = True
-
-
-@serial
-def _read(inputs, grads, source, grad, weight_shape, stride, corner, first, tasks, word):
-    """Bit i of grads[word, k] says whether grad of that word's pixel i is other than 0, and bit i of
-    inputs[word, (tap, c)] whether what the tap sees of it is.
+    Row 0 of a band is the image's row band * step + corner[0]. What lies outside the image is 0.
     """
-    _, channels, kernel_height, kernel_width = weight_shape
-    _, height, width, _ = source.shape
-    source_flat, grad_flat, outputs, extent = (
-        source.reshape(source.size),
-        grad.reshape(grad.size),
-        grad.shape[3],
-        grad.shape[1:3],
-    )
-    inputs[word] = 0
-    grads[word] = 0
-    first += word * _BITS
-    n, y, x = position(first, extent)
-    for bit in range(min(_BITS, grad.size // outputs - first)):
-        _note(grads[word], 0, grad_flat, (first + bit) * outputs, outputs, bit)
-        left = x * stride[1] + corner[1]
-        low, high = max(-left, 0), min(kernel_width, width - left)
-        for h in range(kernel_height):
-            row = y * stride[0] + corner[0] + h
-            if 0 <= row < height and low < high:
-                at = ((n * height + row) * width + left + low) * channels
-                _note(inputs[word], (h * kernel_width + low) * channels, source_flat, at, (high - low) * channels, bit)
-        n, y, x = following(n, y, x, extent)
+    word, row = task // count, first + task % count
+    batch, height, width, channels = images.shape
+    there = bits[word, row].reshape(bits.shape[2] * channels)
+    there[:] = 0
+    low, high = max(0, -corner[1]), min(bits.shape[2], width - corner[1])
+    flat = images.reshape(images.size)
+    for bit in range(min(_BITS, batch * bands - word * _BITS)):
+        image, band = divmod(word * _BITS + bit, bands)
+        y = band * step + row + corner[0]
+        if 0 <= y < height and low < high:
+            at = ((image * height + y) * width + low + corner[1]) * channels
+            _note(there, low * channels, flat, at, (high - low) * channels, bit)
 
 
 @inlined
@@ -112,42 +84,74 @@ def _note(words, to, values, at, count, bit):
 
 
 @serial
-def _meet(met, settled, inputs, grads, words, tasks, task):
-    """met[k, tap, c] becomes other than 0 where two factors meet in these words; settled, where all c have met."""
-    outputs = grads.shape[1]
-    taps, channels = len(settled) // outputs, len(met) // len(settled)
-    begin, end = portion(outputs, tasks, task)
-    flat, step = inputs.reshape(inputs.size), inputs.shape[1]
-    for row in range(begin * taps, end * taps):
-        if settled[row]:
-            continue
-        (k, tap), to, missing = divmod(row, taps), row * channels, np.uint32(0)
-        for word in range(0, words, _TOGETHER):
-            p, q, r, s = grads[word, k], grads[word + 1, k], grads[word + 2, k], grads[word + 3, k]
-            at = (word * taps + tap) * channels
-            if p | q | r | s:
-                for c in range(channels):
-                    i = at + c
-                    first = flat[np.uint64(i)] & p | flat[np.uint64(i + step)] & q
-                    second = flat[np.uint64(i + 2 * step)] & r | flat[np.uint64(i + 3 * step)] & s
-                    met[np.uint64(to + c)] |= first | second
-        for c in range(channels):
-            missing += np.uint32(met[np.uint64(to + c)] == 0)
-        settled[row] = missing == 0
+def _find_dead(words, dead, tasks, task):
+    """dead[w, c] becomes 1, for every column w of the kernel, where no word of c has a bit."""
+    seen = np.zeros_like(dead[0])
+    for row in range(len(words)):
+        for c in range(len(seen)):
+            seen[c] |= words[row, c]
+    for w in range(len(dead)):
+        for c in range(len(seen)):
+            dead[w, c] = seen[c] == 0
 
 
 @serial
-def _clear_unmet(grad_weight, alive, met, tasks, task):
+def _meet(inputs, grads, shape, stride, dead, met, settled, words, first, last, tasks, task):
+    """met[k, h, w, c] becomes other than 0 where two factors meet in rows `first` to `last` of these words.
+
+    settled[k] says that all channels but the dead have met k at all taps.
+    """
+    outputs, channels, kernel_height, kernel_width = shape
+    begin, end = portion(outputs, tasks, task)
+    _, height, wide, _ = inputs.shape
+    run, flat, gone = kernel_width * channels, inputs.reshape(inputs.size), dead.reshape(dead.size)
+    most = words * (last - first) * grads.shape[2] + _TOGETHER
+    places, factors = np.zeros(most, np.int64), np.zeros(most, np.uint32)
+    for k in range(begin, end):
+        full = 0
+        for word in range(0 if settled[k] else words):
+            for y in range(first, last):
+                for x in range(grads.shape[2]):
+                    if grads[word, y, x, k]:
+                        places[full] = ((word * height + y * stride[0]) * wide + x * stride[1]) * channels
+                        factors[full] = grads[word, y, x, k]
+                        full += 1
+        factors[full : full + _TOGETHER] = 0
+        missing = 0
+        for h in range(0 if settled[k] else kernel_height):
+            to, shift = (k * kernel_height + h) * run, h * wide * channels
+            for i in range(0, full, _TOGETHER):
+                _note_meetings(met, to, flat, places, factors, i, shift, run)
+                if i % _LOOK == _LOOK - _TOGETHER and not _are_missing(met, to, gone):
+                    break
+            missing += _are_missing(met, to, gone)
+        settled[k] = missing == 0
+
+
+@inlined
+def _note_meetings(met, to, inputs, places, factors, i, shift, count):
+    a, b, c, d = places[i] + shift, places[i + 1] + shift, places[i + 2] + shift, places[i + 3] + shift
+    p, q, r, s = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
+    for j in range(count):
+        first = inputs[np.uint64(a + j)] & p | inputs[np.uint64(b + j)] & q
+        second = inputs[np.uint64(c + j)] & r | inputs[np.uint64(d + j)] & s
+        met[np.uint64(to + j)] |= first | second
+
+
+@inlined
+def _are_missing(met, to, dead):
+    missing = np.uint32(0)
+    for j in range(len(dead)):
+        missing += np.uint32(met[np.uint64(to + j)] | dead[np.uint64(j)] == 0)
+    return missing > 0
+
+
+@serial
+def _clear_unmet(grad_weight, met, settled, tasks, task):
     outputs, channels, height, width = grad_weight.shape
     begin, end = portion(outputs, tasks, task)
     for k in range(begin, end):
-        if not alive[1][:, k].any():
-            grad_weight[k] = 0
-    for c in range(channels):
-        if not alive[0][:, c].any():
-            grad_weight[begin:end, c] = 0
-    for row in range(begin * height * width, end * height * width):
-        k, tap = divmod(row, height * width)
-        for c in range(channels):
-            if met[row * channels + c] == 0:
-                grad_weight[k, c, tap // width, tap % width] = 0
+        for tap in range(height * width):
+            for c in range(channels):
+                if met[(k * height * width + tap) * channels + c] == 0:
+                    grad_weight[k, c, tap // width, tap % width] = 0
