@@ -12,8 +12,8 @@ a convolution with stride s sees the source pixels s m + h - padding, so the tap
 pixels of one remainder, and the phases of the source add up like channels; the phases of the input gradient are
 targets of their own. A kernel of 4 x 4 with stride 2 is four of 2 x 2.
 
-Winograd's sums are other sums than those of the definition: see README.md for the error. Their order depends on shapes
-alone. Sources: those of `cook_toom.py`.
+Winograd's sums are other sums than those of the definition: see README.md for the error. Which they are depends on
+shapes and the size of the processor's cache alone. Sources: those of `cook_toom.py`.
 """
 
 import functools
@@ -23,6 +23,7 @@ import numpy as np
 
 from .. import reference
 from ..geometry import Conv2dGeometry
+from .cache import second_level_cache
 from .compile import tasks_for
 from .layout import channels_first, channels_last, plain
 from .memory import empty, scratch
@@ -33,10 +34,13 @@ from .winograd_weight import UNPACKED_TOGETHER, add_up_pieces, add_up_weight
 from .zeros import clear_sums_of_zeros
 
 # r -> the m of F(m, r), the most accurate first: rounding grows with the points, n = m + r - 1, and most times hardly
-# fall. But maps of 7 pixels leave a quarter of their squares of 4 unused, and take half as long with F(7, 2). An m of 3
-# or 5 would save a fifth on a few layers: not worth the 10 s that each F(m, r) takes to compile.
+# fall. But maps of 7 pixels leave a quarter of their squares of 4 unused, and take half as long with F(7, 2); unless
+# its weight, 64 numbers a pair of channels, leaves the second-level cache and that of F(4, 2), 25, does not: then they
+# take 1.3 times as long. An m of 3 or 5 would save a fifth on a few layers: not worth the 10 s that each F(m, r) takes
+# to compile.
 SQUARES = {2: (4, 7), 3: (4,), 4: (2,), 5: (2,)}
 _WORTH_ROUNDING = 0.75  # of the cycles of a more accurate F(m, r)
+_CACHE = second_level_cache()
 _LANES = lanes(np.dtype(np.float32))
 _FEWEST_SQUARES = 24  # multiplied at a time, a multiple of every tile's height
 _L2_BYTES = 1 << 19  # products of a block of squares: half of the second-level cache
@@ -100,7 +104,8 @@ def _plan(geometry, dtype, to_input=False):
     cycles, by_definition = _cycles(work, geometry, channels), _cycles_by_definition(ys, xs, geometry, channels)
     for other in others:
         estimate = _cycles(other, geometry, channels)
-        if estimate < _WORTH_ROUNDING * cycles:
+        leaves = _stays(work, channels) and not _stays(other, channels)
+        if estimate < _WORTH_ROUNDING * cycles and not leaves:
             work, cycles = other, estimate
     doubt = f"an estimate of {cycles:.1e} cycles against {by_definition:.1e}"
     return Plan(work, doubt="" if cycles < by_definition else doubt)
@@ -157,6 +162,15 @@ def _cycles(work, geometry, channels):
     each = depth * _LANES * vectors_to + 12 * depth + 6 * vectors_to
     weight = depth * _LANES * vectors_to * (8 * len(work.taps) ** 2 + 14 * work.points**2)
     return targets * (squares * work.points**2 * each + weight)
+
+
+def _stays(work, channels):
+    """Whether a float32 weight and the fewest squares stay in the second-level cache while the others go by."""
+    channels_from, channels_to = (-(-c // _LANES) * _LANES for c in channels)
+    targets, phases, _ = work.phases.shape
+    depth = phases * channels_from
+    numbers = targets * depth * channels_to + _FEWEST_SQUARES * (depth + channels_to)
+    return 4 * work.points**2 * numbers <= _CACHE
 
 
 def _cycles_by_definition(ys, xs, geometry, channels):

@@ -180,14 +180,23 @@ def test_large_layers_take_it_and_small_ones_do_not():
     assert "rounding counts" in double.reason
 
 
-@pytest.mark.parametrize(("size", "outputs"), [(16, 4), (14, 7), (28, 7), (54, 4)])
-def test_maps_of_7_and_14_pixels_are_cut_into_squares_of_7(size, outputs):
-    """54: where F(7, 2) saves less than a quarter of the time, F(4, 2) rounds less."""
+@pytest.mark.parametrize(("size", "channels", "cache", "outputs"), [
+    (16, 64, 1 << 19, 4), (14, 64, 1 << 19, 7), (28, 64, 1 << 19, 7), (54, 64, 1 << 19, 4), (14, 64, 1 << 21, 4),
+    (14, 16, 1 << 21, 7), (14, 256, 1 << 21, 7),
+])  # fmt: skip
+def test_maps_of_7_and_14_pixels_are_cut_into_squares_of_7(monkeypatch, size, channels, cache, outputs):
+    """54: where F(7, 2) saves less than a quarter of the time, F(4, 2) rounds less.
+
+    The transformed weight of 64 channels stays in a cache of 2 MiB with F(4, 2) only, that of 16 with both, and that of
+    256 with neither.
+    """
+    monkeypatch.setattr(winograd, "_CACHE", cache)
+    plan = winograd._plan.__wrapped__  # what is remembered is of this processor's cache
     options = {"stride": 2, "padding": 1}
-    geometry = kernels.geometry.Conv2dGeometry.of((64, 32, size, size), (64, 32, 4, 4), **options)
+    geometry = kernels.geometry.Conv2dGeometry.of((64, 32, size, size), (channels, 32, 4, 4), **options)
     for to_input in (False, True):
-        assert len(winograd._plan(geometry, np.dtype("float32"), to_input).work.outputs) == outputs
-        assert len(winograd._plan(geometry, np.dtype("float64"), to_input).work.outputs) == 4
+        assert len(plan(geometry, np.dtype("float32"), to_input).work.outputs) == outputs
+        assert len(plan(geometry, np.dtype("float64"), to_input).work.outputs) == 4
 
 
 @pytest.mark.parametrize("weight, options, why", [
