@@ -152,10 +152,10 @@ class Kernel:
     def _choose(self, args, options):
         """(implementation, reason). Remembered: made anew, they took 0.4 of 8.4 ms of the CNN's step, batch 32."""
         wanted, why = _wanted(self.name)
-        call = self._call(args, options, wanted, why)
         try:
+            call = self._call(args, options, wanted, why)
             known = self._choices.get(call)
-        except TypeError:  # a list has no hash
+        except (TypeError, AttributeError):  # a list has no hash, and what is no array no shape
             return self._decide(args, options, wanted, why)
         if known is None:
             if len(self._choices) == _MOST_CHOICES:
@@ -171,9 +171,13 @@ class Kernel:
         if self._takes_lists:
             given = [*args, *options.values()]
             return (*policy, len(args), *options, *[_kinds(each) for each in given if type(each) is list])
-        positional = [_facts(a) if is_array else a for a, is_array in zip(args, self._is_array.values(), strict=False)]
-        named = [_facts(a) if self._is_array.get(name) else a for name, a in options.items()]
-        return (*policy, len(args), *positional, *options, *named)
+        facts = [
+            (type(a), a.shape, a.dtype) if is_array and a is not None else a
+            for a, is_array in zip(args, self._is_array.values(), strict=False)
+        ]
+        for name, a in options.items():
+            facts.append((type(a), a.shape, a.dtype) if self._is_array.get(name) and a is not None else a)
+        return (*policy, len(args), *facts, *options)
 
     def _decide(self, args, options, wanted, why):
         try:
@@ -317,11 +321,6 @@ def _device(kernel, name, value):
     if device is None:
         raise TypeError(f"{kernel}: {name} must be a NumPy or CuPy array, given {type(value).__name__}")
     return device
-
-
-def _facts(value):
-    """What of an array may decide; anything else is itself."""
-    return value if _device_of_type(type(value)) is None else (type(value), value.shape, value.dtype)
 
 
 def _kinds(values):

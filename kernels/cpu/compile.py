@@ -22,6 +22,7 @@ import numba
 import numpy as np
 from numba.core import types
 from numba.core.registry import cpu_target
+from numba.np.ufunc import parallel as parallel_layer
 
 target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
 
@@ -58,7 +59,7 @@ def _compile(function, **options):
 
 
 def _is_small(*args):
-    return all(a.size <= _SMALL for a in args if isinstance(a, np.ndarray))
+    return max([a.size for a in args if isinstance(a, np.ndarray)], default=0) <= _SMALL
 
 
 def parallel(function):
@@ -76,24 +77,32 @@ def entry(function, is_small=_is_small, parallel=False):
 
     @functools.wraps(function)
     def enter(*args):
-        _start_pool(os.getpid())
-        threads = numba.get_num_threads() if is_small(*args) else 1
-        if threads > 1:  # results do not depend on it
+        threads = get_num_threads()
+        alone = threads > 1 and is_small(*args)
+        if alone:  # results do not depend on it
             numba.set_num_threads(1)
         try:
             with _turns():
                 return compiled(*args)
         finally:
-            if threads > 1:
+            if alone:
                 numba.set_num_threads(threads)
 
     enter.compiled = compiled
     return enter
 
 
+def get_num_threads():
+    """Numba's number without Numba's two locks: 0.8 us for 2.3, thirty times in a small CNN's step.
+
+    Numba starts its threads where it is first asked, which `fork` does not do: a process asks once.
+    """
+    _start_pool(os.getpid())
+    return parallel_layer._get_num_threads()
+
+
 @functools.cache
 def _start_pool(process):
-    """Numba starts its threads where it is first asked for their number, which `fork` does not do; a process, once."""
     numba.get_num_threads()
 
 
@@ -156,7 +165,7 @@ _key = fingerprint(Path(__file__).parent)
 
 def tasks_for(items):
     """How many tasks to cut `items` independent pieces of work into."""
-    return min(numba.get_num_threads(), items)
+    return min(get_num_threads(), items)
 
 
 @serial

@@ -5,10 +5,10 @@ costs. So memory is kept and reused. An array of the pool is a view of a *block*
 the base of every slice and transpose of it: a block that nobody but the pool refers to is free.
 """
 
+import functools
 import math
 import os
 import threading
-from collections import OrderedDict
 from sys import getrefcount
 
 import numpy as np
@@ -31,7 +31,7 @@ class Pool:
 
     def __init__(self, limit=LIMIT):
         self.limit = limit
-        self._blocks = OrderedDict()  # size -> [(block, where its first cache line begins)], those used last at the end
+        self._blocks = {}  # size -> [(block, where its first cache line begins)], those used last at the end
         self._reset_lock()
 
     def _reset_lock(self):
@@ -45,9 +45,10 @@ class Pool:
             return np.empty(shape, dtype)
         size = size_class(count)
         with self._lock:
-            entry = self._take(size) or self._make(size)
+            blocks = self._blocks[size] = self._blocks.pop(size, [])
+            entry = _take(blocks) or self._make(size)
             array = np.ndarray(shape, dtype, *entry)
-            self._blocks[size].append(entry)
+            blocks.append(entry)
         return array
 
     def trim(self):
@@ -60,15 +61,6 @@ class Pool:
         """Bytes of blocks that nobody uses."""
         with self._lock:
             return sum(size * sum(map(_is_free, blocks)) for size, blocks in list(self._blocks.items()))
-
-    def _take(self, size):
-        """The free block of this size that was used last, taken out, or None."""
-        blocks = self._blocks.setdefault(size, [])
-        self._blocks.move_to_end(size)
-        for i in reversed(range(len(blocks))):
-            if getrefcount(blocks[i][0]) == _ALONE:
-                return blocks.pop(i)
-        return None
 
     def _make(self, size):
         self._drop_beyond(self.limit)
@@ -84,6 +76,14 @@ class Pool:
                     excess -= size
 
 
+def _take(blocks):
+    """The free block that was used last, taken out, or None."""
+    for i in range(len(blocks) - 1, -1, -1):
+        if getrefcount(blocks[i][0]) == _ALONE:
+            return blocks.pop(i)
+    return None
+
+
 def _is_free(entry):
     return getrefcount(entry[0]) == _ALONE
 
@@ -92,6 +92,7 @@ _alone = np.empty(0), 0
 _ALONE = getrefcount(_alone[0])  # references to the block of an entry, where there is no array of it
 
 
+@functools.lru_cache(1 << 12)
 def size_class(count):
     """`count` bytes rounded up to 8, 9, ... or 15 times a power of two: at most an eighth is wasted."""
     step = 1 << max(count.bit_length() - 4, 0)
