@@ -17,6 +17,7 @@ from .simd import VECTOR_BYTES, copy, panel_layout, product, transpose
 _BLAS_LIMIT = 1 << 18  # multiply-adds up to which OpenBLAS stays on the calling thread (interface/gemm.c)
 _ROWS = 24  # of a block of the result, a multiple of every tile's height
 _DEPTH = 512  # terms added at a time: a panel of b stays in the second-level cache
+_KEPT_BYTES = 1 << 19  # of b that stay in the second-level cache while rows of a go by
 _SQUARE = 16  # rows of b: a line of memory is read by one thread
 
 
@@ -93,9 +94,13 @@ def _multiply_blocks(a, ai, at, b, bt, panel_stride, rows, depth, vectors, start
     """sums = starts + a @ b, the task's share of the blocks of _ROWS rows and one panel of columns."""
     columns, width, flat = sums.shape[1], vectors * VECTOR_BYTES // sums.itemsize, sums.reshape(sums.size)
     blocks = (rows + _ROWS - 1) // _ROWS
-    begin, end = portion(columns // width * blocks, tasks, task)
+    panels = columns // width
+    begin, end = portion(panels * blocks, tasks, task)
+    stays = panels * depth * width * sums.itemsize <= _KEPT_BYTES
     for work in range(begin, end):
         panel, block = divmod(work, blocks)
+        if stays:  # rows of sums are written in one go: (128, 20) times (20, 3136) in 0.7 of the time
+            block, panel = divmod(work, panels)
         size = min(_ROWS, rows - block * _ROWS)
         for t in range(0, depth, _DEPTH):
             steps, right = min(_DEPTH, depth - t), b[panel * panel_stride + t * bt :]
