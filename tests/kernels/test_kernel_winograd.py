@@ -124,6 +124,27 @@ def test_weight_gradients_without_a_term_are_zero(call, seed):
         assert np.array_equal(found == 0, kernels.conv2d_weight(x, w.shape, g, **options) == 0)
 
 
+@pytest.mark.parametrize("batch", [1, 5, 31, 33, 70])
+@pytest.mark.parametrize("options", [{"padding": 1}, {"stride": 2, "padding": 1}])
+def test_a_term_is_found_wherever_it_is(batch, options):
+    """One pixel of each channel is other than 0, in any image: words of 32 images, or of bands of fewer."""
+    rng = np.random.default_rng(batch)
+    x, w = np.zeros((batch, 9, 13, 7), "f"), np.zeros((20, 9, *((4, 4) if "stride" in options else (3, 3))), "f")
+    g = np.zeros(kernels.conv2d(x, w, **options).shape, "f")
+    for a in (x, g):
+        for c in range(a.shape[1]):
+            for _ in range(1 + 3 * (c % 3)):
+                a[rng.integers(batch), c, rng.integers(a.shape[2]), rng.integers(a.shape[3])] = 1
+    x[:, 4], g[:, 7] = 0, np.nan
+    with kernels.use("winograd"):
+        found = kernels.conv2d_weight(x, w.shape, g, **options)
+    with kernels.use("direct"):
+        expected = kernels.conv2d_weight(x, w.shape, g, **options)
+    finite = np.arange(20) != 7
+    assert np.array_equal(found[finite] == 0, expected[finite] == 0)
+    assert not found[finite, 4].any() and expected[finite].any()
+
+
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 def test_bias_is_added_to_every_pixel(dtype):
     rng = np.random.default_rng(0)
