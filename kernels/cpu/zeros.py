@@ -52,7 +52,7 @@ def _clear(grad_weight, source, grad, bands, stride, corner, inputs, grads, met,
         fork(_note_rows, (grad, bands, height, (0, 0), grads, 0, height), words * height)
         fork(_find_dead, (inputs.reshape(inputs.size // channels, channels), dead), 1)
         fork(_meet, (inputs, grads, shape, stride, dead, met, settled, words, 0, height), tasks)
-        fork(_clear_unmet, (grad_weight, met, settled), tasks)
+        fork(_clear_unmet, (grad_weight, met), tasks)
 
 
 @serial
@@ -147,7 +147,7 @@ def _are_missing(met, to, dead):
 
 
 @serial
-def _clear_unmet(grad_weight, met, settled, tasks, task):
+def _clear_unmet(grad_weight, met, tasks, task):
     outputs, channels, height, width = grad_weight.shape
     begin, end = portion(outputs, tasks, task)
     for k in range(begin, end):
