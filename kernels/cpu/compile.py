@@ -1,6 +1,6 @@
 """How the kernels are compiled, cached and entered by several threads.
 
-`serial` and `parallel` are numba.njit with this package's settings. Three facts of Numba shape them:
+`serial`, `entry` and `parallel` are numba.njit with this package's settings. Three facts of Numba shape them:
 
 * Its on-disk cache looks only at the file of the cached function: an edit to a callee elsewhere goes unnoticed. So
   our cache folder carries a hash of all sources here, of the versions and of the processor.
@@ -20,9 +20,10 @@ from pathlib import Path
 import llvmlite
 import numba
 import numpy as np
-from numba.core import types
 from numba.core.registry import cpu_target
 from numba.np.ufunc import parallel as parallel_layer
+
+from .callee import Callee
 
 target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
 
@@ -50,12 +51,7 @@ def _compile(function, **options):
     if name in _names:
         raise ValueError(f"there is a compiled function {name} already: give this one a name of its own")
     _names.add(name)
-    compiled = numba.njit(function, error_model="numpy", nogil=True, **options)
-    template = compiled.get_call_template
-    compiled.get_call_template = lambda args, kws: template(
-        tuple(map(types.unliteral, args)), {name: types.unliteral(arg) for name, arg in kws.items()}
-    )  # else a call with a constant gets a version of its own: of the SIMD tile's products there were seven
-    return compiled
+    return Callee(function, error_model="numpy", nogil=True, **options)
 
 
 def _is_small(*args):
@@ -73,7 +69,9 @@ def entry(function, is_small=_is_small, parallel=False):
     `is_small` tells from the arguments whether a call is not worth a second thread.
     """
     with _cache_folder() as cache:
-        compiled = numba.njit(function, parallel=parallel, error_model="numpy", nogil=True, cache=cache)
+        compiled = numba.njit(
+            function, parallel=parallel, error_model="numpy", nogil=True, cache=cache, no_cfunc_wrapper=True
+        )
 
     @functools.wraps(function)
     def enter(*args):

@@ -258,6 +258,13 @@ print(sums)
     assert result.stdout == f"{[-149000.0] * 4}\n", result.stderr
 
 
+def test_what_compiled_code_calls_is_not_for_python():
+    from kernels.cpu.simd import transpose
+
+    with pytest.raises(TypeError, match="transpose is called from compiled code only"):
+        transpose(1, 2)
+
+
 def test_the_cache_is_keyed_by_the_sources(tmp_path):
     from kernels.cpu import compile
 
