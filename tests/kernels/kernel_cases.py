@@ -4,10 +4,12 @@ Hypothesis draws geometry and a seed, not floats. Arrays hold small integers, so
 must agree bit for bit, in whatever order they were added.
 """
 
+import numba
 import numpy as np
 from hypothesis import strategies as st
 
 import kernels
+from kernels.cpu import compile
 
 DTYPES = ("float32", "float64")
 STEPS = {  # optimiser steps: how many lists of arrays they get here, options, a number for each of four parameters
@@ -47,6 +49,13 @@ def lay_out(array, layout):
     copy = array.copy()
     copy.flags.writeable = layout != "read_only"
     return copy
+
+
+def pretend(monkeypatch, threads):
+    """Let kernels cut their work for this many threads, whatever there are."""
+    monkeypatch.setattr(compile, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
+    assert compile.tasks_for(1000) == threads  # else every number of threads would give the same bits here
 
 
 def reference(kernel, *args, **options):

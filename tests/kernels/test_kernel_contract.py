@@ -47,11 +47,10 @@ def test_pure_and_closed_in_its_dtype(name, dtype, place):
 
 @pytest.mark.parametrize("tasks", [2, 3, 7])
 def test_results_do_not_depend_on_how_work_is_cut(monkeypatch, tasks):
-    monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
     for kernel, (args, options) in cases.sample_calls(np.random.default_rng(1), "float32", batch=150).items():
-        monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+        cases.pretend(monkeypatch, 1)
         whole = results(kernel(*args, **options))
-        monkeypatch.setattr(numba, "get_num_threads", lambda: tasks)
+        cases.pretend(monkeypatch, tasks)
         cut = results(kernel(*args, **options))
         assert all(map(cases.same_bits, whole, cut)), kernel.name
 

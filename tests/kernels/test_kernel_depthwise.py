@@ -1,7 +1,6 @@
 """Depthwise convolution: bit for bit the reference's, for vectors that channels fill and those they do not."""
 
 import kernel_cases as cases
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,9 +51,9 @@ def test_results_do_not_depend_on_how_work_is_cut(monkeypatch, tasks):
     x, w, g = (rng.normal(size=s).astype("float32") for s in ((5, 24, 13, 11), (48, 1, 3, 3), (5, 48, 7, 6)))
     options = {"stride": 2, "padding": 1, "groups": 24}
     for kernel, args in three_calls(x, w, g):
-        monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+        cases.pretend(monkeypatch, 1)
         whole = kernel(*args, **options)
-        monkeypatch.setattr(numba, "get_num_threads", lambda: tasks)
+        cases.pretend(monkeypatch, tasks)
         assert cases.same_bits(kernel(*args, **options), whole), kernel.name
     cases.check_activation("depthwise", x, w, w[:, 0, 0, 0], 0.2, options)
 

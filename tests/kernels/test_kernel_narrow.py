@@ -1,7 +1,6 @@
 """Convolutions of few channels: exact on integers, over any geometry, whatever the number of threads."""
 
 import kernel_cases as cases
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,10 +69,9 @@ def test_forward_and_weight_gradient_equal_the_reference_bit_for_bit_on_integers
 def test_forward_and_weight_gradient_have_the_same_bits_for_any_number_of_threads(monkeypatch, batch):
     rng = np.random.default_rng(0)
     x, w, g = (rng.standard_normal(s, "float32") for s in ((batch, 1, 61, 30), (32, 1, 3, 3), (batch, 32, 59, 28)))
-    monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
     results = []
     for threads in (1, 2, 3, 8):
-        monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+        cases.pretend(monkeypatch, threads)
         results.append((kernels.conv2d(x, w), kernels.conv2d_weight(x, w.shape, g)))
         cases.check_activation("narrow", x, w, g[0, :, 0, 0], 0.2, {})
     assert kernels.explain(kernels.conv2d, x, w).implementation == "narrow"

@@ -3,7 +3,6 @@
 from fractions import Fraction
 
 import kernel_cases as cases
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,8 +96,7 @@ def test_weights_too_large_to_be_kept_give_the_same_bits(monkeypatch, shapes, op
         monkeypatch.setattr(winograd, "_L3_BYTES", 0)
         monkeypatch.setattr(winograd, "multiply_squares", None)
         for threads in (1, 2, 3):
-            monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
-            monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
+            cases.pretend(monkeypatch, threads)
             passing = [kernel(*of(kernel, x, w, g), **options) for kernel in CALLS]
             cases.check_activation("winograd", x, w, g[0, :, 0, 0], 0.2, options)
             assert all(cases.same_bits(a, b) for a, b in zip(kept, passing, strict=True))
@@ -173,10 +171,9 @@ def test_same_bits_for_any_number_of_threads(monkeypatch, size, weight, options,
     with kernels.use("winograd"):
         g = kernels.conv2d(x, w, **options)
         for kernel in CALLS:
-            monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
             results = []
             for threads in (1, 2, 3, 8):
-                monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
+                cases.pretend(monkeypatch, threads)
                 results.append(kernel(*of(kernel, x, w, g), **options))
                 cases.check_activation("winograd", x, w, None, 0.2, options)
             monkeypatch.setattr(winograd, "_SLAB_BYTES", (0, 0))  # the fewest squares at a time
