@@ -5,6 +5,7 @@
 
 from .reference import (
     adam_steps_,
+    add,
     add_bias,
     avg_pool2d,
     avg_pool2d_input,
@@ -43,6 +44,7 @@ from .registry import explain, use
 
 __all__ = [
     "adam_steps_",
+    "add",
     "add_bias",
     "avg_pool2d",
     "avg_pool2d_input",

@@ -83,6 +83,13 @@ def channel_sum(input: Array):
 
 
 @kernel
+def add(input: Array, other: Array):
+    """input + other, of one shape."""
+    same_shapes(input=input.shape, other=other.shape)
+    return input + other
+
+
+@kernel
 def add_bias(input: Array, bias: Array):
     """input (N, C, ...) + bias (C,) of every element's channel. Its adjoint by bias is channel_sum."""
     same_shapes(channels=input.shape[1:2], bias=bias.shape)

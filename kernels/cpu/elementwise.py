@@ -1,4 +1,4 @@
-"""Activations and their gradients, each one pass over memory: read once, write once, in whatever order memory is.
+"""Sums, activations and their gradients, each one pass over memory: read once, write once, in whatever order memory is.
 
 The loops are plain; LLVM makes vector code of them. What is left to win over NumPy is the second thread, the reuse of
 memory, and intermediate results that never reach it. Below 2^12 elements NumPy is faster than a start of our threads.
@@ -17,6 +17,12 @@ _SMALL = 1 << 12  # elements
 
 def _large(input, *others, **options):
     return input.size > _SMALL or f"up to {_SMALL} elements NumPy is faster"
+
+
+@reference.add.implementation("numba", pays=_large)
+def add(input, other):
+    same_shapes(input=input.shape, other=other.shape)
+    return elementwise(_add, input, other)
 
 
 @reference.relu.implementation("numba", pays=_large)
@@ -89,6 +95,12 @@ def gelu(input):
 def gelu_backward(grad_output, input):
     same_shapes(input=input.shape, grad_output=grad_output.shape)
     return elementwise(_gelu_backward, input, grad_output)
+
+
+@parallel
+def _add(input, other, output):
+    for i in prange(output.size):
+        output[i] = input[i] + other[i]
 
 
 @parallel

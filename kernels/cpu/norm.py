@@ -18,7 +18,7 @@ from .. import reference
 from ..geometry import same_shapes
 from .compile import entry, inlined, portion, serial, tasks_for
 from .fork import fork
-from .layout import channels_first, channels_last
+from .layout import channels_first, channels_last, plain
 from .memory import empty
 from .simd import lanes
 from .vector import lanes as lanes_of
@@ -34,13 +34,12 @@ _SIDE_BY_SIDE = 4  # vectors that go down the rows together: memory is read in o
 def batch_norm(input, weight, bias, *, eps):
     reference.check_batch_norm(input.shape, weight=weight.shape, bias=bias.shape)
     rows, chunk = _rows(input)
-    means, squares = np.zeros((2, -(-len(rows) // chunk), len(weight)))
-    _chunk_moments(rows, chunk, _whole(input), means, squares)
-    mean, variance = _join(means, squares, chunk, len(rows))
-    invstd = 1 / np.sqrt(variance + eps)
     output = empty(rows.shape, input.dtype)
-    _normalise(rows, mean, invstd * weight, bias.astype(float), output, tasks_for(len(rows)))
-    return _shaped(output, input), mean.astype(input.dtype), invstd.astype(input.dtype)
+    mean, invstd = np.empty(weight.shape, input.dtype), np.empty(weight.shape, input.dtype)
+    _batch_norm(
+        rows, chunk, _whole(input), plain(weight), plain(bias), float(eps), output, mean, invstd, tasks_for(len(rows))
+    )  # fmt: skip
+    return _shaped(output, input), mean, invstd
 
 
 @reference.batch_norm_backward.implementation("numba")
@@ -48,14 +47,13 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd):
     same_shapes(input=input.shape, grad_output=grad_output.shape)
     reference.check_batch_norm(input.shape, weight=weight.shape, mean=mean.shape, invstd=invstd.shape)
     (rows, chunk), (grad_rows, _) = _rows(input), _rows(grad_output)
-    mean, invstd, count = mean.astype(float), invstd.astype(float), max(len(rows), 1)
-    sums, products = np.zeros((2, -(-len(rows) // chunk), len(weight)))
-    _chunk_products(rows, grad_rows, chunk, _whole(input), mean, sums, products)
-    grad_bias, grad_weight = sums.sum(axis=0), products.sum(axis=0) * invstd
-    slope, shift, scale = -grad_weight * invstd / count, -grad_bias / count, weight * invstd
     grad_input = empty(rows.shape, input.dtype)
-    _combine(rows, grad_rows, mean, slope, shift, scale, grad_input, tasks_for(len(rows)))
-    return _shaped(grad_input, input), grad_weight.astype(input.dtype), grad_bias.astype(input.dtype)
+    grad_weight, grad_bias = np.empty(weight.shape, input.dtype), np.empty(weight.shape, input.dtype)
+    _batch_norm_backward(
+        rows, grad_rows, chunk, _whole(input), plain(weight), plain(mean), plain(invstd), grad_input, grad_weight,
+        grad_bias, tasks_for(len(rows)),
+    )  # fmt: skip
+    return _shaped(grad_input, input), grad_weight, grad_bias
 
 
 def _is_large(input):
@@ -65,9 +63,9 @@ def _is_large(input):
 @reference.channel_sum.implementation("numba", pays=_is_large)
 def channel_sum(input):
     rows, chunk = _rows(input)
-    sums = np.zeros((-(-len(rows) // chunk), input.shape[1]))
-    _chunk_sums(rows, chunk, _whole(input), sums)
-    return sums.sum(axis=0).astype(input.dtype)
+    result = np.empty(input.shape[1], input.dtype)
+    _channel_sum(rows, chunk, _whole(input), result)
+    return result
 
 
 @reference.add_bias.implementation("numba", pays=lambda input, bias: _is_large(input))
@@ -77,14 +75,6 @@ def add_bias(input, bias):
     output = empty(rows.shape, input.dtype)
     _add_bias(rows, bias, output, tasks_for(len(rows)))
     return _shaped(output, input)
-
-
-def _join(means, squares, chunk, count):
-    """Mean and variance of all rows from the chunks' means and sums of squared deviations."""
-    counts = np.full((len(means), 1), chunk)
-    counts[-1:] = count - chunk * (len(means) - 1)
-    mean = (counts * means).sum(axis=0) / max(count, 1)
-    return mean, (squares + counts * np.square(means - mean)).sum(axis=0) / max(count, 1)
 
 
 def _rows(array):
@@ -183,9 +173,29 @@ _column_squares = _make_column_sums("_column_squares", _squared_deviation)
 _column_products = _make_column_sums("_column_products", _deviation_times)
 
 
+@serial
+def _chunks(rows, chunk, channels):
+    """Zeros for each chunk and channel."""
+    return np.zeros(((len(rows) + chunk - 1) // chunk, channels))
+
+
+@serial
+def _add_up(chunks):
+    """The sum of all chunks."""
+    total = np.zeros(chunks.shape[1])
+    for k in range(len(chunks)):
+        for c in range(len(total)):
+            total[c] += chunks[k, c]
+    return total
+
+
 @entry
-def _chunk_sums(rows, chunk, length, sums):
+def _channel_sum(rows, chunk, length, result):
+    sums = _chunks(rows, chunk, len(result))
     fork(_sum_chunk, (rows, chunk, length, sums), len(sums))
+    total = _add_up(sums)
+    for c in range(len(total)):
+        result[c] = total[c]
 
 
 @serial
@@ -216,8 +226,35 @@ def _add_bias_to_rows(rows, bias, output, tasks, task):
 
 
 @entry
-def _chunk_moments(rows, chunk, length, means, squares):
+def _batch_norm(rows, chunk, length, weight, bias, eps, output, mean, invstd, tasks):
+    means, squares = _chunks(rows, chunk, len(weight)), _chunks(rows, chunk, len(weight))
     fork(_moments, (rows, chunk, length, means, squares), len(means))
+    centre, variance = _join(means, squares, chunk, len(rows))
+    scale, offset = np.empty_like(centre), np.empty_like(centre)
+    for c in range(len(centre)):
+        slope = 1 / np.sqrt(variance[c] + eps)
+        mean[c], invstd[c], scale[c], offset[c] = centre[c], slope, slope * weight[c], bias[c]
+    fork(_normalise_rows, (rows, centre, scale, offset, output), tasks)
+
+
+@serial
+def _join(means, squares, chunk, count):
+    """Mean and variance of all rows from the chunks' means and sums of squared deviations."""
+    mean, variance, count_or_1 = np.zeros(means.shape[1]), np.zeros(means.shape[1]), max(count, 1)
+    for k in range(len(means)):
+        size = min(chunk, count - k * chunk)
+        for c in range(len(mean)):
+            mean[c] += size * means[k, c]
+    for c in range(len(mean)):
+        mean[c] /= count_or_1
+    for k in range(len(means)):
+        size = min(chunk, count - k * chunk)
+        for c in range(len(mean)):
+            deviation = means[k, c] - mean[c]
+            variance[c] += squares[k, c] + size * (deviation * deviation)
+    for c in range(len(mean)):
+        variance[c] /= count_or_1
+    return mean, variance
 
 
 @serial
@@ -232,14 +269,9 @@ def _moments(rows, chunk, length, means, squares, chunks, k):
     _column_squares(flat, flat, middle, length, squares[k])
 
 
-@entry
-def _normalise(rows, mean, scale, offset, output, tasks):
-    """(row - mean) * scale + offset."""
-    fork(_normalise_rows, (rows, mean, scale, offset, output), tasks)
-
-
 @serial
 def _normalise_rows(rows, mean, scale, offset, output, tasks, task):
+    """(row - mean) * scale + offset."""
     begin, end = portion(len(rows), tasks, task)
     length, numbers = _stretch(len(mean)), _numbers(rows, 3, len(mean))
     _repeat(mean, numbers[0])
@@ -255,8 +287,19 @@ def _normalise_rows(rows, mean, scale, offset, output, tasks, task):
 
 
 @entry
-def _chunk_products(rows, grad, chunk, length, mean, sums, products):
-    fork(_products, (rows, grad, chunk, length, mean, sums, products), len(sums))
+def _batch_norm_backward(
+    rows, grad, chunk, length, weight, mean, invstd, grad_input, grad_weight, grad_bias, tasks
+):  # fmt: skip
+    centre, count = mean.astype(np.float64), max(len(rows), 1)
+    sums, products = _chunks(rows, chunk, len(weight)), _chunks(rows, chunk, len(weight))
+    fork(_products, (rows, grad, chunk, length, centre, sums, products), len(sums))
+    shift, slope, scale = _add_up(sums), _add_up(products), np.empty_like(centre)
+    for c in range(len(centre)):
+        spread = np.float64(invstd[c])
+        of_weight, of_bias = slope[c] * spread, shift[c]
+        grad_weight[c], grad_bias[c] = of_weight, of_bias
+        slope[c], shift[c], scale[c] = -of_weight * spread / count, -of_bias / count, weight[c] * spread
+    fork(_combine_rows, (rows, grad, centre, slope, shift, scale, grad_input), tasks)
 
 
 @serial
@@ -269,14 +312,9 @@ def _products(rows, grad, chunk, length, mean, sums, products, chunks, k):
     _column_products(flat, flat_grad, middle, length, products[k])
 
 
-@entry
-def _combine(rows, grad, mean, slope, shift, scale, grad_input, tasks):
-    """(grad + shift + (row - mean) * slope) * scale."""
-    fork(_combine_rows, (rows, grad, mean, slope, shift, scale, grad_input), tasks)
-
-
 @serial
 def _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, tasks, task):
+    """(grad + shift + (row - mean) * slope) * scale."""
     begin, end = portion(len(rows), tasks, task)
     length, numbers = _stretch(len(mean)), _numbers(rows, 4, len(mean))
     _repeat(mean, numbers[0])

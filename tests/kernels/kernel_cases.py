@@ -137,6 +137,7 @@ def sample_calls(rng, dtype, batch=2):
         kernels.max_pool2d: ((x,), {"kernel_size": 2}),
         kernels.matmul: ((x.reshape(batch * 4, 42), rng.normal(size=(42, 50)).astype(dtype)), {}),
         kernels.erf: ((x,), {}),
+        kernels.add: ((x, x[::-1]), {}),
         **{
             kernel: ((x,), {})
             for kernel in (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.softplus, kernels.gelu)

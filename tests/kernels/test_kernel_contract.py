@@ -132,6 +132,7 @@ ERRORS = [
     (kernels.gather2d, (X, X), {}, TypeError, "indices must be int64, given float64"),
     (kernels.gather2d, (X, np.zeros((2, 3, 1, 1), int)), {}, ValueError, r"indices must have shape \(2, 4, OH, OW\)"),
     (kernels.gather2d_input, (X.shape, np.zeros(X.shape, int), X[:1]), {}, ValueError, "grad_output must have"),
+    (kernels.add, (X, X[:1]), {}, ValueError, "other must have"),
     (kernels.batch_norm, (X, np.ones(3), np.ones(4)), {"eps": 0}, ValueError, r"weight must have shape \(4,\)"),
     (kernels.batch_norm, (X[0, 0, 0], np.ones(3), np.ones(4)), {"eps": 0}, ValueError, r"input must have shape \(N, C"),
     (kernels.batch_norm_backward, (X[:1], X, *np.ones((3, 4))), {}, ValueError, "grad_output must have"),

@@ -14,7 +14,8 @@ FORWARD = (kernels.relu, kernels.sigmoid, kernels.tanh, kernels.softplus, kernel
 BACKWARD = (kernels.relu_backward, kernels.sigmoid_backward, kernels.tanh_backward, kernels.gelu_backward)
 SLOPED = (kernels.leaky_relu, kernels.leaky_relu_backward)
 LOSS = (kernels.binary_cross_entropy, kernels.binary_cross_entropy_slope)
-EVERY_KERNEL = pytest.mark.parametrize("kernel", [*FORWARD, *BACKWARD, *SLOPED, *LOSS], ids=lambda k: k.name)
+EVERY = (kernels.add, *FORWARD, *BACKWARD, *SLOPED, *LOSS)
+EVERY_KERNEL = pytest.mark.parametrize("kernel", EVERY, ids=lambda k: k.name)
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-38, 3.4e38, -3.4e38], np.float32)
 
 
@@ -29,10 +30,10 @@ def options(kernel):
 
 
 def operands(kernel, *arrays):
-    """Of (gradient or target, input)."""
-    if kernel in LOSS:
+    """Of (gradient, target or other summand, input)."""
+    if kernel in (kernels.add, *LOSS):
         return arrays[::-1]
-    return arrays if kernel.name.endswith("_backward") else arrays[-1:]
+    return arrays[-1:] if kernel in (*FORWARD, kernels.leaky_relu) else arrays
 
 
 def every_scale():
@@ -133,7 +134,7 @@ def test_equals_the_reference_in_any_memory_order(kernel, shape, dtype, seed, da
     assert (value.shape, value.dtype) == (expected.shape, expected.dtype)
     tiny = 8 * np.finfo(dtype).eps
     np.testing.assert_allclose(value, expected, rtol=tiny, atol=tiny)
-    if kernel in (kernels.relu, kernels.relu_backward, *SLOPED):
+    if kernel in (kernels.add, kernels.relu, kernels.relu_backward, *SLOPED):
         assert cases.same_bits(value, expected)
 
 

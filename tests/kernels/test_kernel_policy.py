@@ -61,7 +61,7 @@ def test_use_is_for_one_thread():
 
 
 def test_unknown_names_are_refused_with_a_list(monkeypatch):
-    with pytest.raises(ValueError, match="use: no kernel 'conv3d'; there are adam_steps_, add_bias, avg_pool2d"):
+    with pytest.raises(ValueError, match="use: no kernel 'conv3d'; there are adam_steps_, add, add_bias"):
         kernels.use(conv3d="reference").__enter__()
     with pytest.raises(
         ValueError, match="no implementation 'sgd' of conv2d_weight; there are dense, depthwise, direct, "

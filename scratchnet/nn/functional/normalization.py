@@ -128,4 +128,4 @@ def _variance(invstd, eps):
 def _update(running: Tensor | None, batch, momentum: float) -> None:
     """running = (1 - momentum) running + momentum batch, in place."""
     if running is not None:
-        running.mul_(1 - momentum).add_((momentum * batch).astype(running.dtype))
+        running.copy_(running.data * (1 - momentum) + (momentum * batch).astype(running.dtype))

@@ -1,0 +1,41 @@
+"""Sums large enough for a kernel: the numbers, dtypes and gradients of small ones."""
+
+import numpy as np
+import pytest
+
+import kernels
+import scratchnet as sn
+from scratchnet.ops import elementwise
+
+SHAPE = (3, 40, 40, 30)
+
+
+def operand(seed, dtype, channels_last=False):
+    numbers = np.random.default_rng(seed).normal(0, 9, (3, 40, 30, 40) if channels_last else SHAPE).astype(dtype)
+    return numbers.transpose(0, 3, 1, 2) if channels_last else numbers
+
+
+@pytest.mark.parametrize("orders", [(False, False), (True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("dtypes", [("float32",) * 2, ("float64",) * 2, ("int64",) * 2, ("float32", "int64")])
+def test_equal_numpys(dtypes, orders):
+    a, b = (operand(seed, dtype, order) for seed, dtype, order in zip((1, 2), dtypes, orders, strict=True))
+    assert a.size > elementwise._LARGE
+    total = (sn.from_numpy(a) + sn.from_numpy(b)).numpy()
+    assert total.dtype == dtypes[0]
+    np.testing.assert_array_equal(total, a + b.astype(dtypes[0]))
+
+
+def test_go_through_the_kernel_only_where_shapes_agree(monkeypatch):
+    calls = []
+    monkeypatch.setattr(kernels, "add", lambda a, b: calls.append(a.shape) or a + b)
+    a = sn.from_numpy(operand(1, "float32"))
+    for other in (a, a[:1], 1.0, a[0, 0, 0, 0]):
+        np.testing.assert_array_equal((a + other).numpy(), a.numpy() + getattr(other, "data", np.float32(1)))
+    assert calls == [SHAPE]
+
+
+def test_gradients_that_meet_are_added():
+    a = sn.from_numpy(operand(1, "float32")).requires_grad_()
+    g = operand(2, "float32", channels_last=True)
+    (a + a).backward(sn.from_numpy(g))
+    np.testing.assert_array_equal(a.grad.numpy(), 2 * g)
