@@ -2,7 +2,7 @@
 
 Numba makes a library of every function: it links in what the function calls, optimises the whole, makes machine code
 of it and wraps it for Python, twice. What lies six calls deep is optimised seven times, and only the last counts. A
-callee's library here ends with linking. From a cold cache the CNN takes its first step after 36 instead of 66 s, and
+callee's library here ends with linking. From a cold cache the CNN takes its first step after 32 instead of 66 s, and
 the kernels run as fast as before.
 """
 
@@ -35,6 +35,14 @@ class Callee(CPUDispatcher):
 
 class _Linked(JITCodeLibrary):
     """A library that is ready once what it calls is linked in."""
+
+    def _optimize_functions(self, module):
+        """Numba's own makes its passes anew for each function, four of five of which are declared alone."""
+        module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager()
+        for function in module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
 
     def finalize(self):
         for library in dict.fromkeys(self._linking_libraries):

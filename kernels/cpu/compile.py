@@ -55,7 +55,8 @@ def _compile(function, **options):
 
 
 def _is_small(*args):
-    return max([a.size for a in args if isinstance(a, np.ndarray)], default=0) <= _SMALL
+    """Results and scratch memory, the largest, stand last."""
+    return not any(isinstance(a, np.ndarray) and a.size > _SMALL for a in reversed(args))
 
 
 def parallel(function):
