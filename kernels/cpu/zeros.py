@@ -32,27 +32,24 @@ def clear_sums_of_zeros(grad_weight, source, grad, geometry):
     words = -(-n * bands // _BITS)
     inputs = empty((words, (rows - 1) * down + kernel_height, (width - 1) * right + kernel_width, c), np.uint32)
     grads = empty((words, rows, width, k), np.uint32)
-    met, settled = empty((k * kernel_height * kernel_width * c,), np.uint32), np.zeros(k, np.bool_)
+    settled, dead = np.zeros(k, np.bool_), np.zeros((kernel_width, c), np.uint32)
     _clear(
-        grad_weight, source, grad, bands, (down, right), (-top, -left), inputs, grads, met, settled,
-        np.zeros((kernel_width, c), np.uint32), tasks_for(k),
+        grad_weight, source, grad, bands, (down, right), (-top, -left), inputs, grads, settled, dead, tasks_for(k)
     )  # fmt: skip
 
 
 @entry
-def _clear(grad_weight, source, grad, bands, stride, corner, inputs, grads, met, settled, dead, tasks):
-    (words, rows, _, channels), height, shape = inputs.shape, grads.shape[1], grad_weight.shape
-    step, middle, kernel_height = height * stride[0], height // 2, shape[2]
-    met[:] = 0
+def _clear(grad_weight, source, grad, bands, stride, corner, inputs, grads, settled, dead, tasks):
+    (words, rows, _, channels), height, kernel_height = inputs.shape, grads.shape[1], grad_weight.shape[2]
+    step, middle = height * stride[0], height // 2
     fork(_note_rows, (source, bands, step, corner, inputs, middle * stride[0], kernel_height), kernel_height)
     fork(_note_rows, (grad, bands, height, (0, 0), grads, middle, 1), 1)
-    fork(_meet, (inputs, grads, shape, stride, dead, met, settled, 1, middle, middle + 1), tasks)
+    fork(_meet, (grad_weight, inputs, grads, stride, dead, settled, False, 1, middle, middle + 1), tasks)
     if not settled.all():
         fork(_note_rows, (source, bands, step, corner, inputs, 0, rows), words * rows)
         fork(_note_rows, (grad, bands, height, (0, 0), grads, 0, height), words * height)
         fork(_find_dead, (inputs.reshape(inputs.size // channels, channels), dead), 1)
-        fork(_meet, (inputs, grads, shape, stride, dead, met, settled, words, 0, height), tasks)
-        fork(_clear_unmet, (grad_weight, met), tasks)
+        fork(_meet, (grad_weight, inputs, grads, stride, dead, settled, True, words, 0, height), tasks)
 
 
 @serial
@@ -96,17 +93,18 @@ def _find_dead(words, dead, tasks, task):
 
 
 @serial
-def _meet(inputs, grads, shape, stride, dead, met, settled, words, first, last, tasks, task):
-    """met[k, h, w, c] becomes other than 0 where two factors meet in rows `first` to `last` of these words.
+def _meet(grad_weight, inputs, grads, stride, dead, settled, complete, words, first, last, tasks, task):
+    """Let each k that is not settled meet all channels and taps in rows `first` to `last` of these words.
 
-    settled[k] says that all channels but the dead have met k at all taps.
+    settled[k] says that all channels but the dead have met k at all taps. If the look is complete, what it has not
+    found is set to 0.
     """
-    outputs, channels, kernel_height, kernel_width = shape
+    outputs, channels, kernel_height, kernel_width = grad_weight.shape
     begin, end = portion(outputs, tasks, task)
     _, height, wide, _ = inputs.shape
     run, flat, gone = kernel_width * channels, inputs.reshape(inputs.size), dead.reshape(dead.size)
     most = words * (last - first) * grads.shape[2] + _TOGETHER
-    places, factors = np.zeros(most, np.int64), np.zeros(most, np.uint32)
+    places, factors, met = np.zeros(most, np.int64), np.zeros(most, np.uint32), np.empty(run, np.uint32)
     for k in range(begin, end):
         full = 0
         for word in range(0 if settled[k] else words):
@@ -119,39 +117,40 @@ def _meet(inputs, grads, shape, stride, dead, met, settled, words, first, last, 
         factors[full : full + _TOGETHER] = 0
         missing = 0
         for h in range(0 if settled[k] else kernel_height):
-            to, shift = (k * kernel_height + h) * run, h * wide * channels
+            met[:] = 0
             for i in range(0, full, _TOGETHER):
-                _note_meetings(met, to, flat, places, factors, i, shift, run)
-                if i % _LOOK == _LOOK - _TOGETHER and not _are_missing(met, to, gone):
+                _note_meetings(met, flat, places, factors, i, h * wide * channels)
+                if i % _LOOK == _LOOK - _TOGETHER and not _are_missing(met, gone):
                     break
-            missing += _are_missing(met, to, gone)
+            missing += _are_missing(met, gone)
+            if complete:
+                _clear_unmet(grad_weight[k], h, met)
         settled[k] = missing == 0
 
 
 @inlined
-def _note_meetings(met, to, inputs, places, factors, i, shift, count):
+def _note_meetings(met, inputs, places, factors, i, shift):
     a, b, c, d = places[i] + shift, places[i + 1] + shift, places[i + 2] + shift, places[i + 3] + shift
     p, q, r, s = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
-    for j in range(count):
+    for j in range(len(met)):
         first = inputs[np.uint64(a + j)] & p | inputs[np.uint64(b + j)] & q
         second = inputs[np.uint64(c + j)] & r | inputs[np.uint64(d + j)] & s
-        met[np.uint64(to + j)] |= first | second
+        met[np.uint64(j)] |= first | second
 
 
 @inlined
-def _are_missing(met, to, dead):
+def _are_missing(met, dead):
     missing = np.uint32(0)
     for j in range(len(dead)):
-        missing += np.uint32(met[np.uint64(to + j)] | dead[np.uint64(j)] == 0)
+        missing += np.uint32(met[np.uint64(j)] | dead[np.uint64(j)] == 0)
     return missing > 0
 
 
 @serial
-def _clear_unmet(grad_weight, met, tasks, task):
-    outputs, channels, height, width = grad_weight.shape
-    begin, end = portion(outputs, tasks, task)
-    for k in range(begin, end):
-        for tap in range(height * width):
-            for c in range(channels):
-                if met[(k * height * width + tap) * channels + c] == 0:
-                    grad_weight[k, c, tap // width, tap % width] = 0
+def _clear_unmet(weight, row, met):
+    """weight (C, KH, KW) of one output becomes 0 in this row of taps where met (KW, C) is."""
+    channels, _, width = weight.shape
+    for tap in range(width):
+        for c in range(channels):
+            if met[tap * channels + c] == 0:
+                weight[c, row, tap] = 0
