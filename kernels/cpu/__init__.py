@@ -6,6 +6,6 @@ With NUMBA_DISABLE_JIT set there is nothing to compile them, and every call runs
 import numba
 
 if not numba.config.DISABLE_JIT:
-    from . import dense, columns, depthwise, narrow, planes, winograd  # isort: skip - before conv: the first that supports and pays runs
+    from . import dense, columns, depthwise, narrow, planes, winograd, overlap  # isort: skip - before conv: the first that supports and pays runs
     from . import conv, elementwise, losses, matmul, norm, optim, pool, special
     from . import ladder  # isort: skip - last: for those who ask

@@ -26,6 +26,7 @@ from .simd import VECTOR_BYTES, clear, copy_every, in_panels, panel_layout, prod
 
 _PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
 _MOST_CHANNELS, _MOST_TAPS = 3, 32  # taps of all channels together; beyond, runs of patches are as fast to copy
+_LONGEST_RUN = 8  # of a kernel row; from there on `overlap.py` takes 0.6 times as long
 _CHUNKS = 16  # of images, whose weight gradients are added up apart
 
 
@@ -57,7 +58,13 @@ def _pays(input, weight, *others, **options):
     return True
 
 
-@reference.conv2d.implementation("narrow", supports=_supports, pays=_pays)
+def _pays_forward(input, weight, *others, **options):
+    if input.shape[1] * weight.shape[3] > _LONGEST_RUN:
+        return f"runs of more than {_LONGEST_RUN} numbers are multiplied as they lie"
+    return _pays(input, weight)
+
+
+@reference.conv2d.implementation("narrow", supports=_supports, pays=_pays_forward)
 def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups

@@ -233,26 +233,35 @@ def _make_tile(vectors):
     grid = [(i, j) for i in range(tile_rows(vectors)) for j in range(vectors)]
 
     @intrinsic
-    def tile(typing_context, a, a0, ai, at, b, b0, bt, depth, start, s0, si, c, c0, ci, rows):
-        """c[c0 + i ci + j] = start[s0 + i si + j] + sum over t < depth of a[a0 + i ai + t at] b[b0 + t bt + j].
+    def tile(typing_context, a, a0, ai, at, ar, b, b0, bt, runs, depth, start, s0, si, c, c0, ci, rows):
+        """c[c0 + i ci + j] = start[s0 + i si + j]
+            + sum over r < runs and t < depth of a[a0 + i ai + r ar + t at] b[b0 + (r depth + t) bt + j].
 
-        For all i < rows, j < vectors * lanes; depth is at least 1. Of more than `rows`, up to the tile's, each is the
-        last one once more. What lies behind the last may be a subnormal number, and each product of one takes 150
-        cycles: a layer of 32 squares took 1,160 us and not 104.
+        For all i < rows, j < vectors * lanes; runs and depth are at least 1. Of more than `rows`, up to the tile's,
+        each is the last one once more. What lies behind the last may be a subnormal number, and each product of one
+        takes 150 cycles: a layer of 32 squares took 1,160 us and not 104.
         """
         steps = [types.intp] * 3
-        signature = types.void(a, *steps, b, *steps, start, *steps[:2], c, *steps)
+        signature = types.void(a, *steps, types.intp, b, *steps, types.intp, start, *steps[:2], c, *steps)
 
         def codegen(context, builder, signature, args):
             emit = Emitter(context, builder, signature, args)
-            _, a0, ai, at, _, b0, bt, depth, _, s0, si, _, c0, ci, rows = args
+            _, a0, ai, at, ar, _, b0, bt, runs, depth, _, s0, si, _, c0, ci, rows = args
             there = [builder.icmp_signed("<", _index(i), rows) for i in range(tile_rows(vectors))]
             vector = ir.VectorType(emit.element, emit.lanes)
-            a_rows, b_row = rows_from(emit, 0, a0, ai, there), emit.address(4, b0)
+            a_rows, b_row = rows_from(emit, 0, a0, ai, there), emit.address(5, b0)
             columns = [_index(j * emit.lanes) for j in range(vectors)]
-            start_rows = rows_from(emit, 8, s0, si, there)
+            start_rows = rows_from(emit, 10, s0, si, there)
             first = {(i, j): emit.load(start_rows[i], columns[j], emit.lanes) for i, j in grid}
-            entry, loop, done = builder.block, *map(builder.append_basic_block, ("loop", "done"))
+            entry, run, loop, ran, done = (
+                builder.block,
+                *map(builder.append_basic_block, ("run", "loop", "ran", "done")),
+            )
+            builder.branch(run)
+
+            builder.position_at_end(run)
+            r, a_run, b_run = (builder.phi(_index) for _ in range(3))
+            so_far = {ij: builder.phi(vector) for ij in grid}
             builder.branch(loop)
 
             builder.position_at_end(loop)
@@ -261,16 +270,25 @@ def _make_tile(vectors):
             b_vectors = [emit.load(builder.gep(b_row, [b_offset]), j, emit.lanes) for j in columns]
             factors = [emit.broadcast(builder.gep(row, [a_offset])) for row in a_rows]
             new = {(i, j): emit.multiply_add(factors[i], b_vectors[j], sums[i, j]) for i, j in grid}
-            for counter, step in ((t, _index(1)), (a_offset, at), (b_offset, bt)):
-                counter.add_incoming(_index(0), entry)
+            for counter, begin, step in ((t, _index(0), _index(1)), (a_offset, a_run, at), (b_offset, b_run, bt)):
+                counter.add_incoming(begin, run)
                 counter.add_incoming(builder.add(counter, step), loop)
             for ij in grid:
-                sums[ij].add_incoming(first[ij], entry)
+                sums[ij].add_incoming(so_far[ij], run)
                 sums[ij].add_incoming(new[ij], loop)
-            builder.cbranch(builder.icmp_signed("<", builder.add(t, _index(1)), depth), loop, done)
+            builder.cbranch(builder.icmp_signed("<", builder.add(t, _index(1)), depth), loop, ran)
+
+            builder.position_at_end(ran)
+            for counter, step in ((r, _index(1)), (a_run, ar), (b_run, builder.mul(depth, bt))):
+                counter.add_incoming(_index(0), entry)
+                counter.add_incoming(builder.add(counter, step), ran)
+            for ij in grid:
+                so_far[ij].add_incoming(first[ij], entry)
+                so_far[ij].add_incoming(new[ij], ran)
+            builder.cbranch(builder.icmp_signed("<", builder.add(r, _index(1)), runs), run, done)
 
             builder.position_at_end(done)
-            c_rows = rows_from(emit, 11, c0, ci, there)
+            c_rows = rows_from(emit, 13, c0, ci, there)
             for i, j in grid:
                 emit.store(new[i, j], c_rows[i], columns[j])
             return context.get_dummy_value()
@@ -289,20 +307,31 @@ def _make_tile(vectors):
 def _make_product(vectors):
     tile, tile_height = _make_tile(vectors), tile_rows(vectors)
 
+    def product_in_runs(a, ai, at, ar, b, panel_stride, bt, runs, depth, start, si, c, ci, rows, panels):
+        for panel in range(panels):
+            column = panel * vectors * VECTOR_BYTES // c.itemsize
+            for i in range(0, rows, tile_height):
+                tile(
+                    a, i * ai, ai, at, ar, b, panel * panel_stride, bt, runs, depth, start, i * si + column, si, c,
+                    i * ci + column, ci, rows - i,
+                )  # fmt: skip
+
     def product(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels):
         for panel in range(panels):
             column = panel * vectors * VECTOR_BYTES // c.itemsize
             for i in range(0, rows, tile_height):
                 tile(
-                    a, i * ai, ai, at, b, panel * panel_stride, bt, depth, start, i * si + column, si, c,
+                    a, i * ai, ai, at, 0, b, panel * panel_stride, bt, 1, depth, start, i * si + column, si, c,
                     i * ci + column, ci, rows - i,
                 )  # fmt: skip
 
-    product.__qualname__ = f"product{vectors}"
-    return serial(product)
+    product.__qualname__, product_in_runs.__qualname__ = f"product{vectors}", f"product_in_runs{vectors}"
+    return serial(product), serial(product_in_runs)
 
 
-_product1, _product2, _product3, _product4 = map(_make_product, (1, 2, 3, 4))
+(_product1, _in_runs1), (_product2, _in_runs2), (_product3, _in_runs3), (_product4, _in_runs4) = map(
+    _make_product, (1, 2, 3, 4)
+)
 
 
 @serial
@@ -320,3 +349,16 @@ def product(vectors, a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, ro
         _product3(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels)
     else:
         _product4(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels)
+
+
+@serial
+def product_in_runs(vectors, a, ai, at, ar, b, panel_stride, bt, runs, depth, start, si, c, ci, rows, panels):
+    """`product` with a depth of runs * depth, of which a[i, r * depth + t] lies at i * ai + r * ar + t * at."""
+    if vectors == 1:
+        _in_runs1(a, ai, at, ar, b, panel_stride, bt, runs, depth, start, si, c, ci, rows, panels)
+    elif vectors == 2:
+        _in_runs2(a, ai, at, ar, b, panel_stride, bt, runs, depth, start, si, c, ci, rows, panels)
+    elif vectors == 3:
+        _in_runs3(a, ai, at, ar, b, panel_stride, bt, runs, depth, start, si, c, ci, rows, panels)
+    else:
+        _in_runs4(a, ai, at, ar, b, panel_stride, bt, runs, depth, start, si, c, ci, rows, panels)

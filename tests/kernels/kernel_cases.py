@@ -81,6 +81,23 @@ def check_activation(implementation, x, w, bias, slope, options):
 
 
 @st.composite
+def calls_of_full_vectors(draw, max_channels=3, max_column_dilation=4):
+    """(x, w, g, bias, options) of integers, whose output channels fill vectors."""
+    small = st.integers(1, 4)
+    kernel, stride = draw(st.tuples(small, small)), draw(st.tuples(small, small))
+    dilation = draw(st.tuples(small, st.integers(1, max_column_dilation)))
+    padding = draw(st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2))
+    reach = [(k - 1) * d + 1 - sum(p) for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    size = [max(r, 1) + draw(st.integers(0, 20)) for r in reach]
+    n, c, k = draw(st.integers(1, 3)), draw(st.integers(1, max_channels)), draw(st.sampled_from((16, 48, 96)))
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    output = kernels.geometry.conv_output_size(size, kernel, **options)
+    rng, dtype = np.random.default_rng(draw(seeds)), draw(dtypes)
+    shapes = (n, c, *size), (k, c, *kernel), (n, k, *output), (k,)
+    return *(integers(rng, shape, dtype) for shape in shapes), options
+
+
+@st.composite
 def conv_calls(draw, max_channels=9, depthwise=False):
     """(input, weight, grad_output, options) of integers: any geometry that fits, awkward sizes included.
 
