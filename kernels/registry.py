@@ -305,6 +305,11 @@ def _load(device):
         importlib.import_module(_homes[device])
 
 
+def forked():
+    """Whether this process is a child that cannot run compiled kernels: calls of them raise RuntimeError."""
+    return _forked
+
+
 def _look_back():
     """After fork(), in the child: GNU OpenMP would end it without a word of ours."""
     global _forked

@@ -1,6 +1,7 @@
 """How the kernels are compiled, cached and entered by several threads.
 
-`serial`, `entry` and `parallel` are numba.njit with this package's settings. Three facts of Numba shape them:
+`serial` functions are called from compiled code (see `callee.py`), `entry` and `parallel` ones from Python. Three facts
+of Numba shape them:
 
 * Its on-disk cache looks only at the file of the cached function: an edit to a callee elsewhere goes unnoticed. So
   our cache folder carries a hash of all sources here, of the versions and of the processor.
@@ -55,8 +56,13 @@ def _compile(function, **options):
 
 
 def _is_small(*args):
-    """Results and scratch memory, the largest, stand last."""
+    """Whether all arrays are. The largest, results and scratch memory, stand last, and are asked first."""
     return not any(isinstance(a, np.ndarray) and a.size > _SMALL for a in reversed(args))
+
+
+def small(*places):
+    """An `is_small` that looks at the arguments in these places alone: scratch memory is never small."""
+    return lambda *args: all(args[place].size <= _SMALL for place in places)
 
 
 def parallel(function):

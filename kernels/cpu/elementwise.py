@@ -22,6 +22,8 @@ def _large(input, *others, **options):
 @reference.add.implementation("numba", pays=_large)
 def add(input, other):
     same_shapes(input=input.shape, other=other.shape)
+    if 0 in input.strides:  # broadcast: its memory order is no image's
+        input, other = other, input
     return elementwise(_add, input, other)
 
 

@@ -12,13 +12,14 @@ gradients of 3 to 128 channels 0.4 to 0.75 times. The order of every sum depends
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import reference
 from ..geometry import Conv2dGeometry
-from .compile import entry, portion, serial, tasks_for
+from .compile import entry, portion, serial, small, tasks_for
 from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, plain
@@ -51,22 +52,24 @@ def _supports(input, weight, *others, negative_slope=1, **options):
     return True if all(sizes) else "there is nothing to multiply"
 
 
-def _pays(input, weight, *others, **options):
-    if getattr(weight, "shape", weight)[3] == 1:
-        return "runs of one pixel do not overlap"
+def _pays(geometry):
+    if geometry.kernel_size[1] == 1:
+        return "patches of a kernel one pixel wide are copied as fast"
+    if _band_rows(geometry) > 2 * _ROWS * geometry.kernel_size[0]:
+        return "most rows of a band would be read by no output row"
     return True
 
 
-def _pays_forward(input, weight, *others, **options):
+def _pays_forward(input, weight, bias=None, *, negative_slope=1, **options):
     if input.shape[1] > _MOST_CHANNELS:
         return f"patches of more than {_MOST_CHANNELS} channels are copied as fast"
-    return _pays(input, weight)
+    return _pays(Conv2dGeometry.of(input.shape, weight.shape, **options))
 
 
-def _pays_weight(input, weight_size, *others, **options):
+def _pays_weight(input, weight_size, grad_output, **options):
     if math.prod(weight_size) > _MOST_SUMS // 2:
         return f"more than {_MOST_SUMS // 2} sums are too many to be added up apart"
-    return _pays(input, weight_size)
+    return _pays(Conv2dGeometry.of(input.shape, weight_size, grad_output.shape, **options))
 
 
 @reference.conv2d.implementation("overlap", supports=_supports, pays=_pays_forward)
@@ -111,14 +114,19 @@ def _window(geometry):
     return Window(rows, (kernel_width * c, geometry.stride[1] * c), (top, left * c, right * c))
 
 
+def _band_rows(geometry):
+    """Source rows of a band."""
+    outputs = min(_ROWS, geometry.output_size[0])
+    return (outputs - 1) * geometry.stride[0] + (geometry.kernel_size[0] - 1) * geometry.dilation[0] + 1
+
+
 def _bands(tasks, geometry, dtype):
     """Room for a band of each task."""
-    rows = (_ROWS - 1) * geometry.stride[0] + (geometry.kernel_size[0] - 1) * geometry.dilation[0] + 1
     width = geometry.input_size[1] + sum(geometry.padding[1])
-    return scratch(tasks, rows * width * geometry.in_channels, dtype=dtype)
+    return scratch(tasks, _band_rows(geometry) * width * geometry.in_channels, dtype=dtype)
 
 
-@entry
+@partial(entry, is_small=small(0, 9))
 def _multiply_bands(source, rows, run, margins, packed, vectors, bias, slope, bands, target, tasks):
     fork(_multiply_task, (source, Window(rows, run, margins), packed, vectors, bias, slope, bands, target), tasks)
 
@@ -144,7 +152,7 @@ def _multiply_task(source, window, packed, vectors, bias, slope, bands, target, 
         activate(flat, (image * height + first) * width * channels, count * width * channels, slope)
 
 
-@entry
+@partial(entry, is_small=small(0, 4))
 def _add_bands(source, rows, run, margins, grad, vectors, bands, sums):
     fork(_add_chunk, (source, Window(rows, run, margins), grad, vectors, bands, sums), len(sums))
 

@@ -11,13 +11,14 @@ The order of every sum depends on shapes alone, so results do not depend on the 
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import reference
 from ..geometry import Conv2dGeometry
-from .compile import entry, portion, serial, tasks_for
+from .compile import entry, portion, serial, small, tasks_for
 from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, plain
@@ -58,8 +59,9 @@ def _pays(input, weight, *others, **options):
     return True
 
 
-def _pays_forward(input, weight, *others, **options):
-    if input.shape[1] * weight.shape[3] > _LONGEST_RUN:
+def _pays_forward(input, weight, *others, negative_slope=1, **options):
+    geometry = Conv2dGeometry.of(input.shape, weight.shape, **options)
+    if input.shape[1] * weight.shape[3] > _LONGEST_RUN and geometry.dilation[1] == 1:
         return f"runs of more than {_LONGEST_RUN} numbers are multiplied as they lie"
     return _pays(input, weight)
 
@@ -113,7 +115,7 @@ def _block(geometry, dtype, rows_of_all):
     return rows, rows * width
 
 
-@entry
+@partial(entry, is_small=small(0, 12))
 def _multiply_planes(
     source, size, stride, corner, dilation, packed, vectors, bias, rows, planes, step, slope, target, tasks
 ):
@@ -139,7 +141,7 @@ def _multiply_blocks(source, window, packed, vectors, bias, rows, planes, step, 
         activate(flat, at, size * channels, slope)
 
 
-@entry
+@partial(entry, is_small=small(0, 5))
 def _add_planes(source, size, stride, corner, dilation, grad, vectors, rows, planes, step, sums):
     window = Window(size, stride, corner, dilation)
     fork(_add_chunk, (source, window, grad, vectors, rows, planes, step, sums), len(sums))

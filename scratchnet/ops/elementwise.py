@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 import kernels
+from kernels.registry import Array, forked
 from scratchnet.device import on_host
 from scratchnet.ops.registry import Bad, Kink, S, elementwise, op
 from scratchnet.tensor import get_default_dtype
@@ -34,9 +35,8 @@ def _unequal(r):
 )
 def add(a, b, /):
     """a + b."""
-    if a.size > _LARGE and a.shape == b.shape and a.dtype == b.dtype and a.dtype.kind == "f":
-        return kernels.add(a, b)
-    return np.add(a, b)
+    large = a.size > _LARGE and a.shape == b.shape and a.dtype == b.dtype and a.dtype in Array.dtypes
+    return np.add(a, b) if not large or forked() else kernels.add(a, b)
 
 
 @op(

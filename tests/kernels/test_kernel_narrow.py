@@ -59,6 +59,12 @@ def test_forward_and_weight_gradient_have_the_same_bits_for_any_number_of_thread
     assert all(cases.same_bits(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
+def test_runs_that_dilation_cuts_up_are_not_left_to_others():
+    x, w = np.ones((2, 3, 19, 19), "f"), np.ones((32, 3, 3, 3), "f")
+    assert kernels.explain(kernels.conv2d, x, w).implementation == "overlap"
+    assert kernels.explain(kernels.conv2d, x, w, dilation=(1, 2)).implementation == "narrow"
+
+
 @pytest.mark.parametrize("x, w, options, why", [
     ((2, 4, 9, 9), (32, 4, 2, 2), {}, "more than 3 channels"),
     ((2, 1, 9, 9), (32, 1, 6, 6), {}, "or 32 numbers"),

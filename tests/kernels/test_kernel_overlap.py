@@ -76,7 +76,8 @@ def test_large_weights_have_few_sums_apart(few_sums):
 
 @pytest.mark.parametrize("x, w, options, why", [
     ((2, 33, 9, 9), (32, 33, 7, 7), {}, "copied as fast"),
-    ((2, 8, 9, 9), (32, 8, 3, 1), {"stride": 3}, "do not overlap"),
+    ((2, 8, 9, 9), (32, 8, 3, 1), {"stride": 3}, "one pixel wide"),
+    ((2, 8, 99, 9), (32, 8, 3, 2), {"stride": (9, 3)}, "read by no output row"),
     ((2, 3, 9, 9), (20, 3, 7, 7), {}, "fill vectors"),
     ((2, 3, 19, 19), (32, 3, 7, 7), {"dilation": (1, 2)}, "columns' dilation must be 1"),
     ((2, 4, 9, 9), (32, 2, 7, 7), {"groups": 2}, "groups and"),

@@ -1,5 +1,9 @@
 """Sums large enough for a kernel: the numbers, dtypes and gradients of small ones."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -32,6 +36,36 @@ def test_go_through_the_kernel_only_where_shapes_agree(monkeypatch):
     for other in (a, a[:1], 1.0, a[0, 0, 0, 0]):
         np.testing.assert_array_equal((a + other).numpy(), a.numpy() + getattr(other, "data", np.float32(1)))
     assert calls == [SHAPE]
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f4", "longdouble"])
+def test_other_dtypes_are_numpys(dtype):
+    a = operand(1, dtype)
+    np.testing.assert_array_equal((sn.from_numpy(a) + sn.from_numpy(a)).numpy(), a + a)
+
+
+def test_images_keep_their_order_under_a_broadcast():
+    image = sn.from_numpy(operand(1, "float32", channels_last=True))
+    bias = sn.from_numpy(operand(2, "float32")[:1, :, :1, :1]).expand(SHAPE)
+    for total in (image + bias, bias + image):
+        assert total.data.strides == image.data.strides
+        np.testing.assert_array_equal(total.numpy(), image.numpy() + bias.numpy())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_adds():
+    code = f"""
+import os, numpy, kernels, scratchnet as sn
+x = sn.from_numpy(numpy.ones({SHAPE}, "float32"))
+print(kernels.relu(x.data).sum(), flush=True)
+child = os.fork()
+if not child:
+    print((x + x).data.sum(), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["144000.0", "288000.0"], result.stderr
 
 
 def test_gradients_that_meet_are_added():
