@@ -7,8 +7,8 @@ stride * C further on. The tile takes any strides, so it takes this matrix as it
     weight gradient    dw[h, t, k] = sum over y and x of band[s y + h, s C x + t] * grad[y, x, k]
 
 A *band* holds the source rows of a few output rows, with their padding, and stays in cache. Where `patches.py` copies
-each number to all patches it belongs to, here it is copied once: a first layer of 7 x 7 takes 0.7 times as long, weight
-gradients of 3 to 128 channels 0.4 to 0.75 times. The order of every sum depends on shapes alone.
+each number to all patches it belongs to, here it is copied once a band: a first layer of 7 x 7 takes 0.7 times as long,
+weight gradients of 3 to 128 channels 0.4 to 0.75 times. The order of every sum depends on shapes alone.
 """
 
 import math
