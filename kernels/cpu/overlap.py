@@ -24,6 +24,7 @@ from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, plain
 from .memory import empty, scratch
+from .planes import fills_vectors
 from .simd import VECTOR_BYTES, clear, copy, in_panels, panel_layout, product_in_runs
 
 _MOST_CHANNELS = 32  # of a forward pass: with more, the copies are a small part of the work
@@ -43,13 +44,9 @@ class Window(NamedTuple):
 def _supports(input, weight, *others, negative_slope=1, **options):
     """Of both kernels: the second argument is an array, or the size of one."""
     geometry = Conv2dGeometry.of(input.shape, getattr(weight, "shape", weight), **options)
-    panels, _, width = panel_layout(geometry.out_channels, input.dtype)
-    if geometry.groups != 1 or geometry.dilation[1] != 1:
-        return "groups and the columns' dilation must be 1"
-    if panels * width != geometry.out_channels:
-        return "output channels must fill vectors"
-    sizes = (*geometry.full_input_size, *geometry.full_weight_size, *geometry.full_output_size)
-    return True if all(sizes) else "there is nothing to multiply"
+    if geometry.dilation[1] != 1:
+        return "the columns' dilation must be 1"
+    return fills_vectors(input, weight, **options)
 
 
 def _pays(geometry):

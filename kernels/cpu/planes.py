@@ -40,7 +40,7 @@ class Window(NamedTuple):
     dilation: tuple
 
 
-def _supports(input, weight, *others, negative_slope=1, **options):
+def fills_vectors(input, weight, *others, negative_slope=1, **options):
     """Of both kernels: the second argument is an array, or the size of one."""
     geometry = Conv2dGeometry.of(input.shape, getattr(weight, "shape", weight), **options)
     panels, _, width = panel_layout(geometry.out_channels, input.dtype)
@@ -66,7 +66,7 @@ def _pays_forward(input, weight, *others, negative_slope=1, **options):
     return _pays(input, weight)
 
 
-@reference.conv2d.implementation("narrow", supports=_supports, pays=_pays_forward)
+@reference.conv2d.implementation("narrow", supports=fills_vectors, pays=_pays_forward)
 def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -85,7 +85,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     return channels_first(output)
 
 
-@reference.conv2d_weight.implementation("narrow", supports=_supports, pays=_pays)
+@reference.conv2d_weight.implementation("narrow", supports=fills_vectors, pays=_pays)
 def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups

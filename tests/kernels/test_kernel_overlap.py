@@ -1,6 +1,7 @@
 """Convolutions of overlapping runs: exact on integers, over any geometry, whatever the number of threads."""
 
 import kernel_cases as cases
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -51,6 +52,23 @@ def test_same_bits_for_any_number_of_threads(monkeypatch, batch):
     assert all(cases.same_bits(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
+@pytest.mark.parametrize("implementation", ["overlap", "narrow"])
+def test_small_calls_stay_on_one_thread(monkeypatch, implementation):
+    """Though their scratch memory, with room between threads, is not small."""
+    x, w, g = np.ones((1, 3, 8, 8), "f"), np.ones((16, 3, 3, 3), "f"), np.ones((1, 16, 6, 6), "f")
+    large = np.ones((9, 3, 30, 30), "f")
+    with kernels.use(implementation):
+        cases.pretend(monkeypatch, 2)
+        asked = []
+        monkeypatch.setattr(numba, "set_num_threads", asked.append)
+        kernels.conv2d(x, w)
+        assert asked == [1, 2]
+        kernels.conv2d_weight(x, w.shape, g)
+        assert asked == [1, 2, 1, 2]
+        kernels.conv2d(large, w)
+        assert asked == [1, 2, 1, 2]
+
+
 @pytest.fixture
 def few_sums(monkeypatch):
     """A function that sets how many sums all chunks may have together."""
@@ -80,7 +98,7 @@ def test_large_weights_have_few_sums_apart(few_sums):
     ((2, 8, 99, 9), (32, 8, 3, 2), {"stride": (9, 3)}, "read by no output row"),
     ((2, 3, 9, 9), (20, 3, 7, 7), {}, "fill vectors"),
     ((2, 3, 19, 19), (32, 3, 7, 7), {"dilation": (1, 2)}, "columns' dilation must be 1"),
-    ((2, 4, 9, 9), (32, 2, 7, 7), {"groups": 2}, "groups and"),
+    ((2, 4, 9, 9), (32, 2, 7, 7), {"groups": 2}, "groups must be 1"),
     ((0, 3, 9, 9), (32, 3, 7, 7), {}, "nothing to multiply"),
 ])  # fmt: skip
 def test_other_calls_go_elsewhere(x, w, options, why):
