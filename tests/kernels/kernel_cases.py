@@ -53,6 +53,7 @@ def lay_out(array, layout):
 
 def pretend(monkeypatch, threads):
     """Let kernels cut their work for this many threads, whatever there are."""
+    compile.get_num_threads()  # the first call starts the threads, and compiled code crashes without them
     monkeypatch.setattr(compile, "get_num_threads", lambda: threads)
     monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
     assert compile.tasks_for(1000) == threads  # else every number of threads would give the same bits here
