@@ -140,12 +140,12 @@ def conv2d_weight(input: Array, weight_size: Size, grad_output: Array, *, stride
 
 
 @kernel
-def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, relu=False):
     """Maximum over windows: (output, indices), both (N, C, OH, OW).
 
     indices are int64 and flat into the unpadded H * W plane. The first maximum in row-major order of the
     window wins a tie; a NaN counts as the maximum, and the first NaN wins. padding is at most half of
-    kernel_size.
+    kernel_size. `relu` is that of the output, whose gradient goes nowhere where nothing is above 0: to index -1.
     """
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
@@ -157,7 +157,10 @@ def max_pool2d(input: Array, *, kernel_size, stride=None, padding=0, dilation=1,
     output = values.max(axis=0)
     is_maximum = (values == output) | (np.isnan(values) & np.isnan(output))
     first = np.argmax(is_maximum & (places >= 0), axis=0)
-    return output, np.take_along_axis(np.broadcast_to(places, values.shape), first[None], axis=0)[0]
+    indices = np.take_along_axis(np.broadcast_to(places, values.shape), first[None], axis=0)[0]
+    if not relu:
+        return output, indices
+    return np.where(output <= 0, output.dtype.type(0), output), np.where(output > 0, indices, -1)
 
 
 @kernel
@@ -174,7 +177,8 @@ def max_pool2d_input(
 ):
     """Gradient of max_pool2d by its input, of input_size (N, C, H, W): each window's gradient goes to its maximum.
 
-    indices are those that max_pool2d returned with these options; for others the result is not defined.
+    indices are those that max_pool2d returned with these options, -1 of its `relu` included; for others the result is
+    not defined.
     """
     geometry = Pool2dGeometry.of(
         input_size,

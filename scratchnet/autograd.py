@@ -111,17 +111,18 @@ def backward(
     roots = _roots("backward", _tensors("backward", "tensors", tensors), grad_tensors)
     handed_out = {id(_owner(g.data)) for _, g in roots}
     plan = _plan((node for node, _ in roots), None)
-    for node, gradient in _walk(roots, None, plan, retain_graph, create_graph).items():
-        leaf = node.leaf()
-        if leaf is None:
-            continue
-        with set_grad_enabled(create_graph):
+    arrived = _walk(roots, None, plan, retain_graph, create_graph)
+    with set_grad_enabled(create_graph):
+        for node, gradient in arrived.items():
+            leaf = node.leaf()
+            if leaf is None:
+                continue
             if leaf.grad is not None:
                 gradient = leaf.grad + gradient
             elif id(_owner(gradient.data)) in handed_out or 0 in gradient.data.strides:
                 gradient = gradient.clone()
-        handed_out.add(id(_owner(gradient.data)))
-        leaf.grad = gradient
+            handed_out.add(id(_owner(gradient.data)))
+            leaf.grad = gradient
 
 
 def _owner(array):

@@ -75,9 +75,9 @@ class AnomalyError(ArithmeticError):
 # Finite inputs give these finite results, so what they were given is all there is to check.
 _HARMLESS = """
     abs adaptive_max_pool2d alias amax amin cat clamp clone cos elu embedding erf expand flip gather gather2d gelu
-    getitem hardtanh index_put leaky_relu leaky_relu_backward logsigmoid masked_fill max_pool2d maximum minimum neg pad
-    permute pixel_shuffle pixel_unshuffle relu relu_backward reshape roll sigmoid sign silu sin softmax
-    softplus squeeze stack tanh transpose unfold unsqueeze where
+    getitem hardtanh index_put leaky_relu leaky_relu_backward logsigmoid masked_fill max_pool2d max_pool2d_relu
+    maximum minimum neg pad permute pixel_shuffle pixel_unshuffle relu relu_backward reshape roll sigmoid sign silu
+    sin softmax softplus squeeze stack tanh transpose unfold unsqueeze where
 """
 _HARMLESS = frozenset(_HARMLESS.split())
 

@@ -6,6 +6,7 @@ op's inputs and never at Tensors, so a graph is freed by reference counts as soo
 
 import functools
 import itertools
+import operator
 import weakref
 
 import numpy as np
@@ -128,9 +129,7 @@ class Tensor:
         if requires_grad:
             self.requires_grad_()
 
-    shape = property(lambda self: self.data.shape)
-    ndim = property(lambda self: self.data.ndim)
-    dtype = property(lambda self: self.data.dtype)
+    shape, ndim, dtype = (property(operator.attrgetter(f"data.{name}")) for name in ("shape", "ndim", "dtype"))
     device = property(lambda self: device_of(self.data))
     is_cuda = property(lambda self: self.device != "cpu")
     is_leaf = property(lambda self: self.node is None or self.node.op is None)

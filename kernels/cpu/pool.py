@@ -42,13 +42,13 @@ def _places_are_int32(input_size):
 
 
 @reference.max_pool2d.implementation("numba", supports=lambda input, **options: _places_are_int32(input.shape))
-def max_pool2d(input, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+def max_pool2d(input, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, relu=False):
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     output, indices = (_channels_last_empty(geometry.full_output_size, t) for t in (input.dtype, np.int64))
     rows = geometry.batch * geometry.output_size[0]
-    _max_pool(channels_last(input), *_windows(geometry), output, indices, tasks_for(rows))
+    _max_pool(channels_last(input), *_windows(geometry), bool(relu), output, indices, tasks_for(rows))
     return channels_first(output), channels_first(indices)
 
 
@@ -207,12 +207,12 @@ _maximum, _maximum_of_one = _make_maximum("maximum", load), _make_maximum("maxim
 
 
 @entry
-def _max_pool(source, kernel, stride, before, dilation, output, indices, tasks):
-    fork(_max_pool_rows, (source, kernel, stride, before, dilation, output, indices), tasks)
+def _max_pool(source, kernel, stride, before, dilation, relu, output, indices, tasks):
+    fork(_max_pool_rows, (source, kernel, stride, before, dilation, relu, output, indices), tasks)
 
 
 @serial
-def _max_pool_rows(source, kernel, stride, before, dilation, output, indices, tasks, task):
+def _max_pool_rows(source, kernel, stride, before, dilation, relu, output, indices, tasks, task):
     _, height, width, channels = source.shape
     flat, flat_output, flat_indices = (
         source.reshape(source.size),
@@ -240,6 +240,18 @@ def _max_pool_rows(source, kernel, stride, before, dilation, output, indices, ta
                     rows, columns, flat, at + c, row_step, column_step, place, row_place, column_place,
                     flat_output, flat_indices, to + c,
                 )  # fmt: skip
+        if relu:
+            _switch_off(flat_output, flat_indices, row * output.shape[2] * channels, output.shape[2] * channels)
+
+
+@inlined
+def _switch_off(output, indices, at, count):
+    """0 and the place -1 where nothing is above 0; a NaN stays, without a place."""
+    zero = output.dtype.type(0)
+    for i in range(count):
+        x = output[np.uint64(at + i)]
+        indices[np.uint64(at + i)] = indices[np.uint64(at + i)] if x > 0 else -1
+        output[np.uint64(at + i)] = zero if x <= 0 else x
 
 
 def _make_give(name, load):

@@ -32,12 +32,13 @@ def _image_counts_in_32_bits(input, *others, **options):
 
 
 @reference.max_pool2d.implementation("cuda", device="gpu", supports=_image_counts_in_32_bits)
-def max_pool2d(input, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+def max_pool2d(input, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, relu=False):
     geometry = Pool2dGeometry.of(
         input.shape, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     output, indices = (_channels_last_empty(geometry.full_output_size, t) for t in (input.dtype, np.int64))
-    _launch_images("max_pool", [channels_last(input), output, indices], output, geometry, geometry.dilation)
+    integers = *geometry.dilation, bool(relu)
+    _launch_images("max_pool", [channels_last(input), output, indices], output, geometry, integers)
     return channels_first(output), channels_first(indices)
 
 

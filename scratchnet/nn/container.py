@@ -87,8 +87,8 @@ class Sequential(_Numbered):
     """Modules called one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict(first=a, second=b))``.
 
     A MaxPool2d runs before the ReLU that stands before it, which then has a quarter of the work (the largest of
-    what is left of negative numbers is what is left of the largest), and a Conv2d does the ReLU or LeakyReLU right
-    behind it in its own pass over the output: with the same bits, unless somebody watches one of them.
+    what is left of negative numbers is what is left of the largest). It does a ReLU right behind it in its own pass
+    over the output, and so does a Conv2d, also a LeakyReLU: with the same bits, unless somebody watches one of them.
     """
 
     def __init__(self, *args):
@@ -102,12 +102,10 @@ class Sequential(_Numbered):
         modules = deque(_pooled_first(list(self)))
         while modules:
             module = modules.popleft()
-            slope = _slope_behind(module, modules[0]) if modules else None
-            if slope is None:
-                input = module(input)
-            else:
+            joined = _joined(module, modules[0]) if modules else {}
+            if joined:
                 modules.popleft()
-                input = module(input, negative_slope=slope)
+            input = module(input, **joined)
         return input
 
 
@@ -126,14 +124,16 @@ def _unseen(*modules: Module) -> bool:
     return not any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in modules)
 
 
-def _slope_behind(module, behind) -> float | None:
-    """The slope for which a convolution can do the activation behind it; None where there is none, or it would show."""
-    if type(module) is not Conv2d or type(behind) not in (ReLU, LeakyReLU) or not _unseen(module, behind):
-        return None
+def _joined(module, behind) -> dict:
+    """The options with which a module does the activation behind it too; none where it cannot, or it would show."""
+    if type(module) not in (Conv2d, MaxPool2d) or type(behind) not in (ReLU, LeakyReLU) or not _unseen(module, behind):
+        return {}
+    if type(module) is MaxPool2d:
+        return {"relu": True} if type(behind) is ReLU and not module.return_indices else {}
     if type(behind) is ReLU:
-        return 0.0
+        return {"negative_slope": 0.0}
     slope = behind.negative_slope
-    return slope if slope > 0 else None  # for 0, LeakyReLU gives -0 where ReLU gives 0
+    return {"negative_slope": slope} if slope > 0 else {}  # for 0, LeakyReLU gives -0 where ReLU gives 0
 
 
 class ModuleList(_Numbered):

@@ -17,10 +17,10 @@ class MaxPool2d(Module):
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
-    def forward(self, input):
-        return F.max_pool2d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
-        )
+    def forward(self, input, relu: bool = False):
+        """``relu`` is that behind it, see ``functional.max_pool2d``; ``Sequential`` gives it."""
+        options = self.padding, self.dilation, self.ceil_mode, self.return_indices, relu
+        return F.max_pool2d(input, self.kernel_size, self.stride, *options)
 
     def extra_repr(self):
         return (

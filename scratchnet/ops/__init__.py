@@ -86,6 +86,7 @@ from scratchnet.ops.pool import (
     gather2d_input,
     max_pool2d,
     max_pool2d_input,
+    max_pool2d_relu,
 )
 from scratchnet.ops.reductions import (
     amax,

@@ -4,6 +4,7 @@ import numpy as np
 
 import kernels
 from scratchnet.device import to_device
+from scratchnet.ops.indexing import masked_fill
 from scratchnet.ops.linalg import matmul
 from scratchnet.ops.registry import Bad, Kink, S, op
 from scratchnet.ops.shape import transpose
@@ -13,6 +14,13 @@ _WINDOWS = (
     dict(kernel_size=2),
     dict(kernel_size=3, stride=2, padding=1),
     dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0), ceil_mode=True),
+)
+
+
+_TIES = Kink(
+    "ties: the first in row-major order",
+    S(np.ones((1, 1, 2, 2)), kernel_size=2),
+    (np.array([[[[1.0, 0.0], [0.0, 0.0]]]]),),
 )
 
 
@@ -55,6 +63,10 @@ def _avg_pool_by_loops(
     return out
 
 
+def _to_maxima(g, indices, input_shape, kernel_size, stride, padding, dilation, ceil_mode):
+    return max_pool2d_input(g, indices, input_shape, kernel_size, stride, padding, dilation, ceil_mode)
+
+
 def _pool_errors(r):
     x = r.normal(1, 1, 4, 4)
     return [
@@ -65,11 +77,7 @@ def _pool_errors(r):
 
 
 @op(
-    vjp={
-        "input": lambda g, indices, input_shape, kernel_size, stride, padding, dilation, ceil_mode: max_pool2d_input(
-            g, indices, input_shape, kernel_size, stride, padding, dilation, ceil_mode
-        )
-    },
+    vjp={"input": _to_maxima},
     aux=("indices",),
     samples=lambda r: [
         *(S(r.distinct(2, 3, 5, 6), **options) for options in _WINDOWS),
@@ -77,13 +85,7 @@ def _pool_errors(r):
     ],
     reference=_max_pool_by_loops,
     errors=_pool_errors,
-    kinks=[
-        Kink(
-            "ties: the first in row-major order",
-            S(np.ones((1, 1, 2, 2)), kernel_size=2),
-            (np.array([[[[1.0, 0.0], [0.0, 0.0]]]]),),
-        )
-    ],
+    kinks=[_TIES],
 )
 def max_pool2d(input, /, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     """Largest value in each window of (N, C, H, W); the first of ties, in row-major order, gets the gradient."""
@@ -92,16 +94,54 @@ def max_pool2d(input, /, kernel_size, stride=None, padding=0, dilation=1, ceil_m
     )
 
 
+@op(
+    vjp={"input": _to_maxima},
+    aux=("indices",),
+    samples=lambda r: [S(r.distinct(2, 3, 5, 6), **options) for options in _WINDOWS],
+    reference=lambda x, **options: np.maximum(_max_pool_by_loops(x, **options), 0),
+    errors=_pool_errors,
+    kinks=[
+        _TIES,
+        Kink("max_pool2d = 0", S(np.zeros((1, 1, 2, 2)), kernel_size=2), (np.zeros((1, 1, 2, 2)),)),
+    ],
+)
+def max_pool2d_relu(input, /, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """relu(max_pool2d(input)) in one pass; a window with nothing above 0 gives its gradient to no place."""
+    return kernels.max_pool2d(
+        input,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+        relu=True,
+    )
+
+
 def _max_pool_input_samples(r):
-    for options in (*_WINDOWS, dict(kernel_size=2, stride=1, dilation=2)):
-        output, indices = kernels.max_pool2d(r.distinct(2, 3, 5, 6), **options)
+    for k, options in enumerate((*_WINDOWS, dict(kernel_size=2, stride=1, dilation=2))):
+        output, indices = kernels.max_pool2d(r.distinct(2, 3, 5, 6), relu=k % 2 == 1, **options)
         yield S(r.normal(*output.shape), indices, input_size=(2, 3, 5, 6), **options)
 
 
+def _at_maxima(g, indices):
+    """g where each window has its maximum, and 0 where it has none: for an index of -1."""
+    nowhere = Tensor(indices.data < 0)
+    return masked_fill(gather2d(g, Tensor(np.maximum(indices.data, 0))), nowhere, 0.0)
+
+
+def _max_pool_input_by_loops(g, indices, input_size, **options):
+    out = np.zeros(input_size)
+    for n, c, i, j in np.ndindex(indices.shape):
+        if indices[n, c, i, j] >= 0:
+            out[n, c].flat[indices[n, c, i, j]] += g[n, c, i, j]
+    return out
+
+
 @op(
-    vjp={"grad_output": lambda g, indices: gather2d(g, indices)},
+    vjp={"grad_output": _at_maxima},
     samples=lambda r: list(_max_pool_input_samples(r)),
-    reference=lambda g, indices, input_size, **options: _gather2d_input_by_loops(g, indices, input_size),
+    reference=_max_pool_input_by_loops,
     errors=lambda r: [
         Bad(
             ValueError,
@@ -114,7 +154,7 @@ def _max_pool_input_samples(r):
 def max_pool2d_input(
     grad_output, indices, /, input_size, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False
 ):
-    """The gradient of max_pool2d: zeros of ``input_size`` with grad_output added at its ``indices``."""
+    """The gradient of max_pool2d: zeros of ``input_size`` with grad_output added at its ``indices``, -1 for nowhere."""
     return kernels.max_pool2d_input(
         input_size,
         indices,

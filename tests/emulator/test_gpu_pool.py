@@ -21,14 +21,19 @@ def check(kernel, *args, order=0, **options):
 
 @settings(max_examples=60)
 @given(
-    cases.pool_calls(dilated=True), st.sampled_from([None, np.nan, -np.inf, np.inf]), cases.layouts, cases.seeds, orders
+    cases.pool_calls(dilated=True),
+    st.sampled_from([None, np.nan, -np.inf, np.inf]),
+    st.booleans(),
+    cases.layouts,
+    cases.seeds,
+    orders,
 )
-def test_max_pool_and_its_gradient(call, special, layout, seed, order):
+def test_max_pool_and_its_gradient(call, special, relu, layout, seed, order):
     x, options = call
     rng = np.random.default_rng(seed)
     if special is not None:
         x = np.where(rng.random(x.shape) < 0.3, x.dtype.type(special), x)
-    output, indices = check(kernels.max_pool2d, x, order=order, **options)
+    output, indices = check(kernels.max_pool2d, x, order=order, relu=relu, **options)
     g = cases.lay_out(rng.normal(size=output.shape).astype(x.dtype), layout)  # sums run in the reference's order
     check(kernels.max_pool2d_input, x.shape, indices, g, order=order, **options)
 
@@ -76,6 +81,10 @@ def test_first_of_equals_and_first_nan_win():
     output, indices = run(kernels.max_pool2d, x, kernel_size=2)
     np.testing.assert_array_equal(output, [[[[1, np.nan, np.nan]]]])
     assert indices.tolist() == [[[[0, 3, 10]]]]
+    x[0, 0] = [[-1, -2, -0.0, -0.0, np.nan, 3]] * 2
+    output, indices = run(kernels.max_pool2d, x, kernel_size=2, relu=True)
+    np.testing.assert_array_equal(output, [[[[0, 0, np.nan]]]])
+    assert not np.signbit(output[..., :2]).any() and indices.tolist() == [[[[-1, -1, -1]]]]
 
 
 @pytest.mark.parametrize("bad", [-1, 4])

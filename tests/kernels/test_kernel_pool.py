@@ -8,17 +8,44 @@ from hypothesis import strategies as st
 
 import kernels
 
+specials = st.sampled_from([None, np.nan, -np.inf, np.inf, -0.0])
+
+
+def sprinkle(x, special, seed):
+    """x with about a third of its elements replaced, unless special is None."""
+    if special is None:
+        return x
+    return np.where(np.random.default_rng(seed).random(x.shape) < 0.3, x.dtype.type(special), x)
+
 
 @settings(max_examples=80)
-@given(cases.pool_calls(dilated=True), st.sampled_from([None, np.nan, -np.inf, np.inf]), cases.seeds)
-def test_max_pool_equals_the_reference_bit_for_bit(call, special, seed):
+@given(cases.pool_calls(dilated=True), specials, st.booleans(), cases.seeds)
+def test_max_pool_equals_the_reference_bit_for_bit(call, special, relu, seed):
     x, options = call
-    if special is not None:
-        x = np.where(np.random.default_rng(seed).random(x.shape) < 0.3, x.dtype.type(special), x)
+    x, options = sprinkle(x, special, seed), options | {"relu": relu}
     for compiled, expected in zip(
         kernels.max_pool2d(x, **options), cases.reference(kernels.max_pool2d, x, **options), strict=True
     ):
         assert cases.same_bits(compiled, expected)
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+@settings(max_examples=40)
+@given(call=cases.pool_calls(dilated=True), special=specials, seed=cases.seeds)
+def test_max_pool_with_relu_has_the_bits_of_both_and_so_has_its_gradient(implementation, call, special, seed):
+    x, options = call
+    x = sprinkle(x, special, seed)
+    with kernels.use(implementation):
+        output, indices = kernels.max_pool2d(x, **options)
+        output = kernels.relu(output)
+        joined, places = kernels.max_pool2d(x, relu=True, **options)
+        assert cases.same_bits(joined, output) and np.array_equal(np.signbit(joined), np.signbit(output))
+        assert np.array_equal(places, np.where(output > 0, indices, -1))
+        g = np.random.default_rng(seed).normal(size=output.shape).astype(x.dtype)
+        grad = kernels.max_pool2d_input(x.shape, places, g, **options)
+        assert cases.same_bits(
+            grad, kernels.max_pool2d_input(x.shape, indices, kernels.relu_backward(g, output), **options)
+        )
 
 
 @settings(max_examples=80)

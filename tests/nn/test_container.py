@@ -83,7 +83,7 @@ def test_pooling_before_relu_has_the_bits_of_pooling_after_it(pool, special):
     x, net = sn.from_numpy(values), nn.Sequential(nn.ReLU(), pool)
     x.requires_grad = True
     together, apart = net(x), pool(net[0](x))
-    assert names_of_nodes(together) == ["relu", "max_pool2d"]
+    assert names_of_nodes(together) == ["max_pool2d_relu"]
     assert names_of_nodes(apart) == ["max_pool2d", "relu"]
     g = sn.from_numpy(rng.standard_normal(together.shape).astype("float32"))
     for first, second in (
@@ -97,6 +97,14 @@ def test_pooling_that_tells_places_stays_behind_relu():
     x = sn.from_numpy(-np.arange(4, dtype="float32").reshape(1, 1, 2, 2)[..., ::-1].copy())
     _, places = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, return_indices=True))(x)
     assert places.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("activation", "nodes"), [(nn.ReLU(), ["max_pool2d_relu"]), (nn.LeakyReLU(), ["leaky_relu", "max_pool2d"])]
+)
+def test_pooling_does_the_relu_behind_it_and_no_other(activation, nodes):
+    x = sn.ones(1, 1, 2, 2, requires_grad=True)
+    assert names_of_nodes(nn.Sequential(nn.MaxPool2d(2), activation)(x)) == nodes
 
 
 def test_an_infinite_gradient_ends_where_relu_is_off():

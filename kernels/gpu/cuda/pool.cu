@@ -27,11 +27,12 @@ struct Place {
     }
 };
 
-// The first maximum wins, a NaN counts as the maximum, and the first NaN wins.
+// The first maximum wins, a NaN counts as the maximum, and the first NaN wins. With `relu`, 0 and no place (-1) where
+// nothing is above 0; a NaN stays, without a place.
 template <class T>
 __global__ void max_pool(const T* __restrict__ input, T* __restrict__ output, long long* __restrict__ indices, int batch,
                          int height, int width, int channels, int out_height, int out_width, int kernel_h, int kernel_w,
-                         int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w) {
+                         int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w, int relu) {
     const Window rows{kernel_h, stride_h, top, dilation_h}, columns{kernel_w, stride_w, left, dilation_w};
     const unsigned plane = unsigned(out_height) * out_width * channels, element = blockIdx.x * blockDim.x + threadIdx.x;
     if (element >= plane) return;
@@ -49,8 +50,8 @@ __global__ void max_pool(const T* __restrict__ input, T* __restrict__ output, lo
                 const T value = from[at * channels];
                 if (value > best || (value != value && best == best)) best = value, where = at;
             }
-        output[(long long)n * plane + element] = best;
-        indices[(long long)n * plane + element] = where;
+        output[(long long)n * plane + element] = relu && best <= 0 ? T(0) : best;
+        indices[(long long)n * plane + element] = relu && !(best > 0) ? -1 : where;
     }
 }
 

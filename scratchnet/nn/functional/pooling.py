@@ -13,6 +13,7 @@ def max_pool2d(
     dilation=1,
     ceil_mode: bool = False,
     return_indices: bool = False,
+    relu: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The largest value in each window; padding never wins. Of ties the first in row-major order gets the gradient.
 
@@ -20,12 +21,14 @@ def max_pool2d(
         stride: default kernel_size.
         ceil_mode: round the output size up, where the last window starts inside the input.
         return_indices: also return each maximum's place in its flattened plane, as int64.
+        relu: do the ReLU behind it in the same pass. Where no value is above 0 the place is -1.
 
     Raises:
         ValueError, TypeError: a shape or option does not fit.
     """
     checks.shape("max_pool2d", input, "N", "C", "H", "W")
-    out, (indices,) = ops.max_pool2d.with_aux(input, kernel_size, stride, padding, dilation, ceil_mode)
+    pool = ops.max_pool2d_relu if relu else ops.max_pool2d
+    out, (indices,) = pool.with_aux(input, kernel_size, stride, padding, dilation, ceil_mode)
     return (out, Tensor(indices)) if return_indices else out
 
 
