@@ -22,6 +22,15 @@ def test_tile_equals_reference_bit_for_bit_on_integers(size, seed, dtype, transp
     assert cases.same_bits(on_the_tile(a, b, bias), cases.reference(kernels.matmul, a, b, bias))
 
 
+@pytest.mark.parametrize("rows", [24, 25])
+def test_rows_that_lie_a_page_apart(rows):
+    """Of 25 rows and more, the operand on the right is copied."""
+    rng = np.random.default_rng(0)
+    a, b, bias = (cases.integers(rng, shape, np.float32) for shape in ((rows, 130), (130, 1024), 1024))
+    for right in (b, np.asfortranarray(b)):
+        assert cases.same_bits(on_the_tile(a, right, bias), cases.reference(kernels.matmul, a, b, bias))
+
+
 def test_large_products_leave_blas_and_small_ones_do_not():
     a, b = np.ones((128, 576), np.float32), np.ones((576, 64), np.float32)
     assert kernels.explain(kernels.matmul, a, b).implementation == "tile"
