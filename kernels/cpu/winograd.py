@@ -272,7 +272,7 @@ def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=Fa
     channels, height, itemsize = _whole_vectors(c, source.dtype), tile_rows(vectors), source.itemsize
     depth, columns = phases * channels, panels * width
     weight_bytes = products * depth * columns * itemsize
-    pass_by = weight_bytes > max(_L3_BYTES, products * depth * squares * itemsize)
+    pass_by = targets * weight_bytes > _L3_BYTES and weight_bytes > products * depth * squares * itemsize
     if pass_by:
         run, block, wide, tasks = multiply_panels, squares, width, tasks_for(targets * panels)
         packed = _scratch_planes(tasks, products, PASSING * width, source.dtype)
