@@ -275,16 +275,17 @@ def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=Fa
     pass_by = targets * weight_bytes > _L3_BYTES and weight_bytes > products * depth * squares * itemsize
     if pass_by:
         run, block, wide, tasks = multiply_panels, squares, width, tasks_for(targets * panels)
+        rights = targets * products
         packed = _scratch_planes(tasks, products, PASSING * width, source.dtype)
-        left = _planes((targets, products), block * depth, source.dtype)
+        left = _planes((targets, -(-c // PASSING), products), block * phases * PASSING, source.dtype)
     else:
-        run, wide, tasks = multiply_squares, columns, tasks_for(-(-squares // height))
-        block = _block(squares, tasks, products * (depth + columns) * itemsize, weight_bytes // targets, height)
+        run, wide, tasks, rights = multiply_squares, columns, tasks_for(-(-squares // height)), products
+        block = _block(squares, tasks, products * (depth + columns) * itemsize, weight_bytes, height)
         make = empty if channels == c else np.zeros
         packed = make((targets * products, panels, depth, width), source.dtype)
         left = _scratch_planes(tasks, products, block * depth, source.dtype)
-    right = _scratch_planes(tasks, products, block * wide, source.dtype)
-    patches = scratch(max(tasks, tasks_for(squares)), products * max(channels, wide), dtype=source.dtype)
+    right = _scratch_planes(tasks, rights, block * wide, source.dtype)
+    patches = scratch(max(tasks, tasks_for(squares)), products * max(channels, wide, PASSING), dtype=source.dtype)
     starts = np.zeros((2, columns), source.dtype)
     starts[1, :k] = bias
     run(

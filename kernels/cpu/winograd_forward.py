@@ -78,48 +78,64 @@ def multiply_panels(
 ):  # fmt: skip
     work = Pass(outputs, taps, grid, phases, step, origin, stride, extent, offsets)
     weight = Weight(memory, strides, size, channels_from, channels_to)
-    fork(_read_all, (work, source, phases.shape[1] * channels, left, patches), len(patches))
+    fork(_read_all, (work, source, left, patches), len(patches))
     count = squares_of(work, source.shape[0])
     fork(
-        _multiply_panel, (work, weight, count, channels, packed, starts, target, vectors, slope, left, right, patches),
-        tasks,
+        _multiply_panel, (work, weight, count, packed, starts, target, vectors, slope, left, right, patches), tasks
     )  # fmt: skip
 
 
 @serial
-def _read_all(work, source, depth, left, patches, tasks, task):
+def _read_all(work, source, left, patches, tasks, task):
+    """left[f, piece, xi] holds all squares' phases, PASSING channels `from` each, side by side for the product."""
     begin, end = portion(squares_of(work, source.shape[0]), tasks, task)
-    for f in range(len(work.phases)):
-        there = left[f].reshape(left[f].size)[begin * depth :]
-        read_squares(
-            work, f, source, 0, source.shape[3], begin, end - begin, there, depth, left.shape[2], patches[task]
-        )
+    targets, pieces, _, plane = left.shape
+    depth = work.phases.shape[1] * PASSING
+    for f in range(targets):
+        for piece in range(pieces):
+            there = left[f, piece].reshape(left[f, piece].size)[begin * depth :]
+            read_squares(
+                work, f, source, piece * PASSING, PASSING, begin, end - begin, there, depth, plane, patches[task]
+            )
 
 
 @serial
 def _multiply_panel(
-    work, weight, count, channels, packed, starts, target, vectors, slope, lefts, rights, patches, tasks, task
-):
-    """All squares, for the task's phases of the target and panels of its channels."""
+    work, weight, count, packed, starts, target, vectors, slope, lefts, rights, patches, tasks, task
+):  # fmt: skip
+    """All squares, for the task's panels of the target's channels and phases of the target."""
     n, width, right, size = points_of(work), vectors * VECTOR_BYTES // packed.itemsize, rights[task], weight.size
     targets, phases, _ = work.offsets.shape
     piece, flat_right, plane = packed[task].reshape(packed[task].size), right.reshape(right.size), packed.shape[2]
     turned = np.empty(PASSING * size * width, packed.dtype)
     squares = np.empty(len(work.taps) ** 2 * width, packed.dtype)
-    begin, end = portion(targets * ((weight.channels_to + width - 1) // width), tasks, task)
-    for number in range(begin, end):
-        panel, f = divmod(number, targets)
-        start, left = panel * width, lefts[f]
+    number, end = portion(targets * ((weight.channels_to + width - 1) // width), tasks, task)
+    while number < end:
+        panel, begin = divmod(number, targets)
+        start, behind = panel * width, min(targets, begin + end - number)
         for first in range(0, weight.channels_from, PASSING):
             last = min(first + PASSING, weight.channels_from)
             read_taps(weight, start, first, last, turned, width)
-            for p in range(phases):
-                taps_into_products(work, f, p, turned, size, last - first, squares, piece, 0, plane, width)
-                for xi in range(n * n):
-                    sums, begun = flat_right[xi * right.shape[1] :], first + p > 0
-                    constant = starts[1 if xi == n + 1 else 0][start:]
-                    product(
-                        vectors, left[xi, p * channels + first :], phases * channels, 1, piece[xi * plane :], 0, width,
-                        last - first, sums if begun else constant, width if begun else 0, sums, width, count, 1,
+            for f in range(begin, behind):
+                for p in range(phases):
+                    taps_into_products(work, f, p, turned, size, last - first, squares, piece, 0, plane, width)
+                    sums = flat_right[f * n * n * right.shape[1] :]
+                    _add_products(
+                        vectors, lefts[f, first // PASSING], p * PASSING, phases * PASSING, piece, plane, last - first,
+                        first + p == 0, starts[:, start:], n, sums, right.shape[1], width, count,
                     )  # fmt: skip
-        write_squares(work, f, flat_right, width, right.shape[1], target, start, 0, count, slope, patches[task])
+        for f in range(begin, behind):
+            sums = flat_right[f * n * n * right.shape[1] :]
+            write_squares(work, f, sums, width, right.shape[1], target, start, 0, count, slope, patches[task])
+        number += behind - begin
+
+
+@serial
+def _add_products(vectors, left, at, depth, piece, plane, channels, fresh, starts, n, sums, step, width, count):
+    """Add to the sums of `count` squares, or begin them, the products of `channels` channels `from`."""
+    for xi in range(n * n):
+        there, constant = sums[xi * step :], starts[1 if xi == n + 1 else 0]
+        product(
+            vectors, left[xi, at:], depth, 1, piece[xi * plane :], 0, width, channels, constant if fresh else there,
+            0 if fresh else width, there, width, count, 1,
+        )  # fmt: skip
