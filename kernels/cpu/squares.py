@@ -142,15 +142,15 @@ def write_squares(work, f, right, columns, plane, target, start, first, size, sl
 
 
 @serial
-def read_outputs(work, grad, first, size, right, columns, plane, patch):
-    """A dY A^T of squares, zeros where dY ends."""
+def read_outputs(work, grad, channel, columns, first, size, right, plane, patch):
+    """A dY A^T of `size` squares, of `columns` channels from `channel` on, zeros where dY ends."""
     m, n = len(work.outputs), points_of(work)
     _, height, width, channels = grad.shape
-    flat = grad.reshape(grad.size)
+    flat, there = grad.reshape(grad.size), min(columns, channels - channel)
     image, y, x = position(first, work.grid)
     for i in range(size):
-        corner, at = ((image * height + y * m) * width + x * m) * channels, i * columns
-        if y * m + m <= height and x * m + m <= width and columns == channels:
+        corner, at = ((image * height + y * m) * width + x * m) * channels + channel, i * columns
+        if y * m + m <= height and x * m + m <= width and columns == there:
             outputs_to_products(
                 work.outputs, work.taps, flat, corner, width * channels, channels, right, at, n * plane, plane, columns
             )
@@ -159,8 +159,8 @@ def read_outputs(work, grad, first, size, right, columns, plane, patch):
                 for b in range(m):
                     to = (a * m + b) * columns
                     if y * m + a < height and x * m + b < width:
-                        copy(patch, to, flat, corner + (a * width + b) * channels, channels)
-                        clear(patch, to + channels, columns - channels)
+                        copy(patch, to, flat, corner + (a * width + b) * channels, there)
+                        clear(patch, to + there, columns - there)
                     else:
                         clear(patch, to, columns)
             outputs_to_products(

@@ -234,9 +234,10 @@ def _add_up(work, source, grad, grad_weight):
     depth, target = phases * channels, (*work, *_weight(grad_weight))
     bytes_of_sums, bytes_of_square = (products * n * source.itemsize for n in (depth * columns, depth + columns))
     if squares <= max(64, _SLAB_BYTES[1] // bytes_of_square) and bytes_of_sums > _L3_BYTES:
-        left, right = (_planes((products,), squares * size, source.dtype) for size in (depth, columns))
-        patches = scratch(tasks_for(squares), products * max(depth, columns), dtype=source.dtype)
-        add_up_pieces(*target, source, grad, vectors, squares, depth, left, right, patches)
+        left = _planes((-(-c // PASSING), products), squares * phases * PASSING, source.dtype)
+        right = _planes((panels, products), squares * width, source.dtype)
+        patches = scratch(tasks_for(squares), products * max(PASSING, width), dtype=source.dtype)
+        add_up_pieces(*target, source, grad, vectors, squares, left, right, patches)
         return
     tasks = tasks_for(squares)
     chunks = 2 if bytes_of_sums <= _CHUNK_BYTES and squares >= 2 * _FEWEST_IN_SLAB else 1

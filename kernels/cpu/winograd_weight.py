@@ -38,24 +38,27 @@ def add_up_weight(
 @entry
 def add_up_pieces(
     outputs, taps, grid, phases, step, origin, stride, extent, offsets, memory, strides, size, channels_from,
-    channels_to, source, grad, vectors, squares, depth, left, right, patches,
+    channels_to, source, grad, vectors, squares, left, right, patches,
 ):  # fmt: skip
     """The same with all squares in one slab, a piece of the weight at a time."""
     work = Pass(outputs, taps, grid, phases, step, origin, stride, extent, offsets)
     weight = Weight(memory, strides, size, channels_from, channels_to)
-    width = vectors * VECTOR_BYTES // grad.itemsize
-    panels, pieces = (channels_to + width - 1) // width, (channels_from + PASSING - 1) // PASSING
-    fork(_read_slab, (work, source, grad, 0, squares, depth, left, right, panels * width, patches), len(patches))
-    fork(_add_piece, (work, weight, vectors, squares, depth, left, right), panels * pieces)
+    fork(_read_slab, (work, source, grad, squares, left, right, vectors, patches), len(patches))
+    fork(_add_piece, (work, weight, vectors, squares, left, right), len(left) * len(right))
 
 
 @serial
-def _read_slab(work, source, grad, first, size, depth, left, right, columns, patches, tasks, task):
-    begin, end = portion(size, tasks, task)
-    flat_left, flat_right = left.reshape(left.size)[begin * depth :], right.reshape(right.size)[begin * columns :]
-    first, size = first + begin, end - begin
-    read_squares(work, 0, source, 0, source.shape[3], first, size, flat_left, depth, left.shape[1], patches[task])
-    read_outputs(work, grad, first, size, flat_right, columns, right.shape[1], patches[task])
+def _read_slab(work, source, grad, squares, left, right, vectors, patches, tasks, task):
+    """left[piece, xi] and right[panel, xi] hold what a product reads, of all squares, side by side."""
+    begin, end = portion(squares, tasks, task)
+    size, patch = end - begin, patches[task]
+    depth, width = work.phases.shape[1] * PASSING, vectors * VECTOR_BYTES // grad.itemsize
+    for piece in range(len(left)):
+        there = left[piece].reshape(left[piece].size)[begin * depth :]
+        read_squares(work, 0, source, piece * PASSING, PASSING, begin, size, there, depth, left.shape[2], patch)
+    for panel in range(len(right)):
+        there = right[panel].reshape(right[panel].size)[begin * width :]
+        read_outputs(work, grad, panel * width, width, begin, size, there, right.shape[2], patch)
 
 
 @serial
@@ -74,7 +77,7 @@ def _add_up_chunks(work, source, grad, vectors, chunk, slab, squares, share, lef
             read_squares(
                 work, 0, source, part * share, share, first, size, flat_left, depth, left.shape[1], patch
             )  # fmt: skip
-            read_outputs(work, grad, first, size, flat_right, columns, right.shape[1], patch)
+            read_outputs(work, grad, 0, columns, first, size, flat_right, right.shape[1], patch)
             for xi in range(products):
                 total = sums[k, part, xi].reshape(depth * columns)
                 start, si = (total, columns) if first > k * chunk else (none, 0)
@@ -120,12 +123,11 @@ def _add_runs(flat, at, count, step):
 
 
 @serial
-def _add_piece(work, weight, vectors, squares, depth, left, right, tasks, task):
+def _add_piece(work, weight, vectors, squares, left, right, tasks, task):
     """The gradient for PASSING channels `from` and a panel of channels `to`."""
     n, size, width = points_of(work), weight.size, vectors * VECTOR_BYTES // left.itemsize
-    phases, panels = work.offsets.shape[1], (weight.channels_to + width - 1) // width
-    channels = depth // phases
-    piece, panel = divmod(task, panels)
+    phases = work.offsets.shape[1]
+    piece, panel = divmod(task, len(right))
     first, start = piece * PASSING, panel * width
     last = min(first + PASSING, weight.channels_from)
     plane = PASSING * width + VECTOR_BYTES // left.itemsize
@@ -135,7 +137,7 @@ def _add_piece(work, weight, vectors, squares, depth, left, right, tasks, task):
     for p in range(phases):
         for xi in range(n * n):
             product(
-                vectors, left[xi, p * channels + first :], 1, depth, right[xi, start:], 0, panels * width, squares,
+                vectors, left[piece, xi, p * PASSING :], 1, phases * PASSING, right[panel, xi], 0, width, squares,
                 none, 0, sums[xi * plane :], width, last - first, 1,
             )  # fmt: skip
         taps_out_of_products(work, p, sums, 0, width, plane, square, last - first, turned, size, width)
