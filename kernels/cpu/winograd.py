@@ -50,7 +50,7 @@ _L2_BYTES = _CACHE // 2  # products of a block of squares. A quarter takes 1.05 
 _FEWEST_IN_SLAB = 16  # squares whose products are added up at a time
 _CHUNK_BYTES = 1 << 22  # sums up to which the squares are cut in two. In eight, sums would be read 5 to 20 % longer
 _SLAB_BYTES = 1 << 20, 1 << 22  # transformed squares of a slab, where sums are small, and where they are large
-_L3_BYTES = 1 << 24  # half of it. A transformed weight that is larger is not kept
+_L3_BYTES = 1 << 23  # a part of it. A transformed weight that is larger need not be kept
 
 
 class Axis(NamedTuple):
@@ -273,8 +273,8 @@ def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=Fa
     channels, height, itemsize = _whole_vectors(c, source.dtype), tile_rows(vectors), source.itemsize
     depth, columns = phases * channels, panels * width
     weight_bytes = products * depth * columns * itemsize
-    pass_by = targets * weight_bytes > _L3_BYTES and weight_bytes > products * depth * squares * itemsize
-    if pass_by:
+    bytes_of_squares = products * squares * (depth + phases * columns) * itemsize  # each phase adds to the sums
+    if targets * weight_bytes > _L3_BYTES and 2 * weight_bytes >= bytes_of_squares:
         run, block, wide, tasks = multiply_panels, squares, width, tasks_for(targets * panels)
         rights = targets * products
         packed = _scratch_planes(tasks, products, PASSING * width, source.dtype)
