@@ -51,6 +51,7 @@ _FEWEST_IN_SLAB = 16  # squares whose products are added up at a time
 _CHUNK_BYTES = 1 << 22  # sums up to which the squares are cut in two. In eight, sums would be read 5 to 20 % longer
 _SLAB_BYTES = 1 << 20, 1 << 22  # transformed squares of a slab, where sums are small, and where they are large
 _L3_BYTES = 1 << 23  # a part of it. A transformed weight that is larger need not be kept
+_MOST_IN_PIECES = 256  # squares, whose products are added up for one piece of a weight after the other
 
 
 class Axis(NamedTuple):
@@ -231,9 +232,9 @@ def _add_up(work, source, grad, grad_weight):
     phases, squares, products = work.phases.shape[1], source.shape[0] * work.grid[0] * work.grid[1], work.points**2
     channels, (panels, vectors, width) = _whole_vectors(c, source.dtype), panel_layout(k, source.dtype)
     columns = panels * width
-    depth, target = phases * channels, (*work, *_weight(grad_weight))
-    bytes_of_sums, bytes_of_square = (products * n * source.itemsize for n in (depth * columns, depth + columns))
-    if squares <= max(64, _SLAB_BYTES[1] // bytes_of_square) and bytes_of_sums > _L3_BYTES:
+    target = *work, *_weight(grad_weight)
+    bytes_of_sums = products * phases * channels * columns * source.itemsize
+    if squares <= _MOST_IN_PIECES and bytes_of_sums > _L3_BYTES:
         left = _planes((-(-c // PASSING), products), squares * phases * PASSING, source.dtype)
         right = _planes((panels, products), squares * width, source.dtype)
         patches = scratch(tasks_for(squares), products * max(PASSING, width), dtype=source.dtype)
