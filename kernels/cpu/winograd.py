@@ -43,14 +43,14 @@ _WORTH_ROUNDING = 0.75  # of the cycles of a more accurate F(m, r)
 _CACHE = second_level_cache()
 _LANES = lanes(np.dtype(np.float32))
 _FEWEST_SQUARES = 24  # multiplied at a time, a multiple of every tile's height
-# Of a weight that is more than twice the second-level cache and is read anew for each block: where that cache has
-# 2 MiB, on a Xeon, 72 take 0.83 to 0.87 of the time of 24; on an EPYC, with a faster cache behind it, more than that.
+# Of a weight that is more than twice the second-level cache and is read anew for each block: on a Xeon, where that
+# cache has 2 MiB, 72 take 0.83 to 0.87 of the time that 24 take; on an EPYC 24 were faster, by 5 to 20 %.
 _FEWEST_OF_LARGE = 72 if _CACHE >= 1 << 21 else _FEWEST_SQUARES
 _L2_BYTES = _CACHE // 2  # products of a block of squares. A quarter takes 1.05 times as long, and up to 1.18
 _FEWEST_IN_SLAB = 16  # squares whose products are added up at a time
 _CHUNK_BYTES = 1 << 22  # sums up to which the squares are cut in two. In eight, sums would be read 5 to 20 % longer
 _SLAB_BYTES = 1 << 20, 1 << 22  # transformed squares of a slab, where sums are small, and where they are large
-_L3_BYTES = 1 << 23  # a part of it. A transformed weight that is larger need not be kept
+_L3_BYTES = 1 << 23  # a larger transformed weight need not be kept. With 1 << 24 some layers take 1.2 times as long
 _MOST_IN_PIECES = 256  # squares, whose products are added up for one piece of a weight after the other
 
 
