@@ -103,6 +103,22 @@ def test_weights_too_large_to_be_kept_give_the_same_bits(monkeypatch, shapes, op
     check_close(x, w, g, options)
 
 
+def test_large_weights_of_several_phases_are_close(monkeypatch):
+    """With more than one piece of channels their sums have another order than where the weight is kept."""
+    rng, options = np.random.default_rng(0), {"stride": 2, "padding": 1}
+    x, w = (rng.standard_normal(shape, "float32") for shape in ((2, 70, 9, 8), (90, 70, 4, 4)))
+    g = rng.standard_normal((2, 90, 4, 4), "float32")
+    monkeypatch.setattr(winograd, "_L3_BYTES", 0)
+    monkeypatch.setattr(winograd, "multiply_squares", None)
+    check_close(x, w, g, options)
+    with kernels.use("winograd"):
+        results = []
+        for threads in (1, 2, 3):
+            cases.pretend(monkeypatch, threads)
+            results.append([kernel(*of(kernel, x, w, g), **options) for kernel in CALLS])
+    assert all(cases.same_bits(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+
+
 def test_close_to_the_definition_in_float64():
     rng = np.random.default_rng(0)
     x, w, g = (rng.standard_normal(s) for s in ((2, 33, 13, 11), (20, 33, 3, 3), (2, 20, 13, 11)))
