@@ -44,7 +44,7 @@ _CACHE = second_level_cache()
 _LANES = lanes(np.dtype(np.float32))
 _FEWEST_SQUARES = 24  # multiplied at a time, a multiple of every tile's height
 # Of a weight that is more than twice the second-level cache and is read anew for each block: on a Xeon, where that
-# cache has 2 MiB, 72 take 0.83 to 0.87 of the time that 24 take; on an EPYC 24 were faster, by 5 to 20 %.
+# cache has 2 MiB, 72 take 0.86 to 1.0 of the time that 24 take; on an EPYC 24 were faster, by 5 to 20 %.
 _FEWEST_OF_LARGE = 72 if _CACHE >= 1 << 21 else _FEWEST_SQUARES
 _L2_BYTES = _CACHE // 2  # products of a block of squares. A quarter takes 1.05 times as long, and up to 1.18
 _FEWEST_IN_SLAB = 16  # squares whose products are added up at a time

@@ -16,7 +16,6 @@ _WINDOWS = (
     dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0), ceil_mode=True),
 )
 
-
 _TIES = Kink(
     "ties: the first in row-major order",
     S(np.ones((1, 1, 2, 2)), kernel_size=2),
@@ -131,11 +130,7 @@ def _at_maxima(g, indices):
 
 
 def _max_pool_input_by_loops(g, indices, input_size, **options):
-    out = np.zeros(input_size)
-    for n, c, i, j in np.ndindex(indices.shape):
-        if indices[n, c, i, j] >= 0:
-            out[n, c].flat[indices[n, c, i, j]] += g[n, c, i, j]
-    return out
+    return _gather2d_input_by_loops(np.where(indices < 0, 0, g), np.maximum(indices, 0), input_size)
 
 
 @op(
