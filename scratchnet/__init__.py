@@ -20,6 +20,7 @@ import numpy as _np
 
 from scratchnet import autograd, cuda, methods, nn, optim
 from scratchnet.autograd import detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from scratchnet.capture import capture
 from scratchnet.creation import *
 from scratchnet.device import device
 from scratchnet.ops import *

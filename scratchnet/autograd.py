@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from scratchnet import recording
 from scratchnet.tensor import Node, Tensor
 
 
@@ -117,12 +118,18 @@ def backward(
             leaf = node.leaf()
             if leaf is None:
                 continue
-            if leaf.grad is not None:
-                gradient = leaf.grad + gradient
-            elif id(_owner(gradient.data)) in handed_out or 0 in gradient.data.strides:
+            if leaf.grad is None and (id(_owner(gradient.data)) in handed_out or 0 in gradient.data.strides):
                 gradient = gradient.clone()
-            handed_out.add(id(_owner(gradient.data)))
-            leaf.grad = gradient
+            with recording.paused() as tape:
+                _hand_out(gradient, leaf)
+            if tape is not None:
+                tape.note(_hand_out, [gradient], {"leaf": leaf}, ())
+            handed_out.add(id(_owner(leaf.grad.data)))
+
+
+def _hand_out(gradient, leaf: Tensor) -> None:
+    gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+    leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
 
 
 def _owner(array):

@@ -87,14 +87,13 @@ def linspace(start, end, steps: int, dtype=None, device=None) -> Tensor:
 
 def rand(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Uniform numbers from [0, 1)."""
-    values = random.chosen(generator).random(_shape(size), np.dtype(dtype or get_default_dtype()))
+    values = random.draw("random", _shape(size), np.dtype(dtype or get_default_dtype()), generator=generator)
     return _moved(values, device, requires_grad)
 
 
 def randn(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:
     """Normal numbers with mean 0 and variance 1."""
-    generator = random.chosen(generator)
-    values = generator.standard_normal(_shape(size), np.dtype(dtype or get_default_dtype()))
+    values = random.draw("standard_normal", _shape(size), np.dtype(dtype or get_default_dtype()), generator=generator)
     return _moved(values, device, requires_grad)
 
 
@@ -108,12 +107,12 @@ def rand_like(x: Tensor, generator=None) -> Tensor:
 
 def randint(low, high=None, size=(), generator=None, device=None) -> Tensor:
     """Integers from [low, high), or [0, low) where high is None."""
-    return _moved(np.asarray(random.chosen(generator).integers(low, high, _shape((size,)))), device)
+    return _moved(random.draw("integers", low, high, _shape((size,)), generator=generator), device)
 
 
 def randperm(n: int, generator=None, device=None) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
-    return _moved(random.chosen(generator).permutation(n), device)
+    return _moved(random.draw("permutation", n, generator=generator), device)
 
 
 explain(globals())

@@ -13,6 +13,7 @@ from scratchnet import autograd, ops, random
 from scratchnet.device import array_module, device, device_of, on_host, one_device, to_device
 from scratchnet.errors import explained
 from scratchnet.ops.transfer import transfer
+from scratchnet.recording import call, noted
 from scratchnet.tensor import Tensor
 
 
@@ -153,7 +154,12 @@ def contiguous(self):
     """The same values in C order."""
     if self.data.flags.c_contiguous:
         return self
-    return Tensor(array_module(self.data).ascontiguousarray(self.data), node=self.node)
+    return Tensor(_contiguous(self), node=self.node)
+
+
+@noted
+def _contiguous(array):
+    return array_module(array).ascontiguousarray(array)
 
 
 def backward(self, gradient=None, retain_graph=None, create_graph=False):
@@ -193,15 +199,24 @@ def _write(self, index, value, method):
         raise RuntimeError(
             f"{method}: a tensor that requires a gradient cannot be written in place; use no_grad() or an op without _"
         )
-    value = value.data if isinstance(value, Tensor) else value
-    if hasattr(value, "dtype"):
-        value = to_device(value, self.device)
+    index = _index(index)
     try:
-        self.data[_index(index)] = value
+        _with(_assign, self, value, index=index, version=self.version)
     except (ValueError, IndexError) as error:
         raise type(error)(f"{method}: {error} (tensor of shape {self.shape})") from None
-    self.version[0] += 1
     return self
+
+
+def _with(function, self, other, /, **params):
+    """``call(function, ...)`` where the second argument may be a number, which is no array."""
+    if hasattr(other, "dtype") and not isinstance(other, np.generic):
+        return call(function, [self, other], **params)
+    return call(function, [self], other=other, **params)
+
+
+def _assign(array, other, index, version):
+    array[index] = to_device(other, device_of(array)) if hasattr(other, "dtype") else other
+    version[0] += 1
 
 
 def _here(self, value, method, name="value"):
@@ -239,28 +254,34 @@ def zero_(self):
 
 def _augmented(name, function):
     def method(self, other):
-        return _write(self, ..., function(self.data, _here(self, other, name, "other")), name)
+        return _write(self, ..., _with(_combined, self, _here(self, other, name, "other"), operator=function), name)
 
     method.__name__ = name
     method.__doc__ = f"In place {function.__name__} of a tensor or number."
     return method
 
 
+def _combined(array, other, operator):
+    return operator(array, other)
+
+
 def clamp_(self, min=None, max=None):
     """Limit every element to [min, max] in place."""
-    return _write(self, ..., np.clip(self.data, min, max), "clamp_")
+    return _write(self, ..., call(_clipped, [self], low=min, high=max), "clamp_")
+
+
+def _clipped(array, low, high):
+    return np.clip(array, low, high)
 
 
 def normal_(self, mean=0.0, std=1.0, generator=None):
     """Overwrite with normal numbers."""
-    generator = random.chosen(generator)
-    return _write(self, ..., generator.normal(mean, std, self.shape), "normal_")
+    return _write(self, ..., random.draw("normal", mean, std, self.shape, generator=generator), "normal_")
 
 
 def uniform_(self, low=0.0, high=1.0, generator=None):
     """Overwrite with uniform numbers from [low, high)."""
-    generator = random.chosen(generator)
-    return _write(self, ..., generator.uniform(low, high, self.shape), "uniform_")
+    return _write(self, ..., random.draw("uniform", low, high, self.shape, generator=generator), "uniform_")
 
 
 for _function in (

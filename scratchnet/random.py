@@ -4,6 +4,8 @@ import threading
 
 import numpy as np
 
+from scratchnet import recording
+
 _default = np.random.default_rng(0)
 _own = threading.local()
 
@@ -32,6 +34,16 @@ def manual_seed(seed: int) -> np.random.Generator:
 def default_generator() -> np.random.Generator:
     """The generator that is used where none is passed."""
     return getattr(_own, "generator", _default)
+
+
+def draw(method: str, *args, generator: np.random.Generator | None = None, **options) -> np.ndarray:
+    """``generator.method(*args, **options)``, in a captured function anew in every call."""
+    chosen(generator)
+    return recording.call(_draw, method=method, args=args, generator=generator, options=options)
+
+
+def _draw(method, args, generator, options):
+    return np.asarray(getattr(chosen(generator), method)(*args, **options))
 
 
 def chosen(generator: np.random.Generator | None) -> np.random.Generator:

@@ -12,6 +12,7 @@ import weakref
 import numpy as np
 
 from scratchnet.device import device_of, to_device
+from scratchnet.recording import refuse
 
 _sequence = itertools.count()
 _default_dtype = np.dtype(np.float32)
@@ -171,6 +172,7 @@ class Tensor:
             RuntimeError: the tensor requires a gradient (use ``detach()``).
             TypeError: the tensor is not on the CPU.
         """
+        refuse("numpy()")
         if self.requires_grad:
             raise RuntimeError("numpy() of a tensor that requires a gradient: use detach().numpy()")
         if self.device != "cpu":
@@ -179,11 +181,13 @@ class Tensor:
 
     def item(self):
         """The only element as a Python number. Raises ValueError for any other number of elements."""
+        refuse("item()")
         if self.data.size != 1:
             raise ValueError(f"item() needs exactly one element, the tensor has shape {self.shape}")
         return self.data.item()
 
     def tolist(self):
+        refuse("tolist()")
         return self.data.tolist()
 
     def size(self, dim: int | None = None):

@@ -12,10 +12,10 @@ ROOT = Path(__file__).parent.parent
 # Each room may import from rooms on lower floors, and from its own.
 FLOORS = [
     ["kernels"],
-    ["scratchnet.errors", "scratchnet.files"],
+    ["scratchnet.errors", "scratchnet.files", "scratchnet.recording"],
     ["scratchnet.tensor", "scratchnet.device", "scratchnet.random", "scratchnet.cuda"],
     ["scratchnet.autograd"],
-    ["scratchnet.ops", "scratchnet.creation", "scratchnet.methods"],
+    ["scratchnet.ops", "scratchnet.creation", "scratchnet.methods", "scratchnet.capture"],
     ["scratchnet.testing", "scratchnet.serialization", "scratchnet.metrics"],
     ["scratchnet.checkpoint", "scratchnet.jsonlines", "scratchnet.observe", "scratchnet.replay"],
     ["scratchnet.nn", "scratchnet.optim"],

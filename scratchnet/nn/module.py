@@ -12,6 +12,7 @@ from scratchnet.device import device as place
 from scratchnet.device import to_device
 from scratchnet.nn.errors import locate
 from scratchnet.nn.hooks import RemovableHandle
+from scratchnet.recording import repeated
 from scratchnet.tensor import Tensor
 
 IncompatibleKeys = namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])
@@ -247,6 +248,7 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
+    @repeated
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or replace them by zeros."""
         for parameter in self.parameters():

@@ -9,12 +9,12 @@ from scratchnet import ops
 from scratchnet.autograd import no_grad
 from scratchnet.device import array_module, on_host, one_device
 from scratchnet.errors import explain
+from scratchnet.recording import repeated
 from scratchnet.tensor import Tensor
 
 
-def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [p for p in parameters if p.grad is not None]
+def _listed(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
 
 
 def clip_grad_norm_(
@@ -37,7 +37,12 @@ def clip_grad_norm_(
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be a number of at least 0, got {max_norm}")
-    parameters = _with_grad(parameters)
+    return _clip_grad_norm(_listed(parameters), max_norm, norm_type, error_if_nonfinite)
+
+
+@repeated
+def _clip_grad_norm(parameters, max_norm, norm_type, error_if_nonfinite):
+    parameters = [p for p in parameters if p.grad is not None]
     if not parameters:
         return Tensor(np.zeros((), np.float32))
     one_device("clip_grad_norm_", {f"the gradient of parameter {i}": p.grad.device for i, p in enumerate(parameters)})
@@ -57,8 +62,14 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """Limit every element of every gradient to [-clip_value, clip_value]. Each ``grad`` becomes a new tensor."""
     if clip_value < 0:
         raise ValueError(f"clip_grad_value_: clip_value must not be negative, got {clip_value}")
-    for p in _with_grad(parameters):
-        p.grad = Tensor(np.clip(p.grad.data, -clip_value, clip_value))
+    _clip_grad_value(_listed(parameters), clip_value)
+
+
+@repeated
+def _clip_grad_value(parameters, clip_value):
+    for p in parameters:
+        if p.grad is not None:
+            p.grad = Tensor(np.clip(p.grad.data, -clip_value, clip_value))
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import kernels
 from scratchnet.ops.elementwise import clamp, erf, exp, mul, where
 from scratchnet.ops.registry import Kink, S, elementwise, op
+from scratchnet.recording import call
 from scratchnet.tensor import Tensor, get_default_dtype
 
 
@@ -164,7 +165,7 @@ def _gelu_in_ops(x):
 
 
 @op(
-    vjp=lambda g, x: (Tensor(kernels.gelu_backward(g.data, x.data)),),
+    vjp=lambda g, x: (Tensor(call(kernels.gelu_backward, [g, x])),),
     composite=_gelu_in_ops,
     samples=_smooth,
     reference=elementwise(_gelu),

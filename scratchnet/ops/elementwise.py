@@ -8,6 +8,7 @@ import kernels
 from kernels.registry import Array, forked
 from scratchnet.device import on_host
 from scratchnet.ops.registry import Bad, Kink, S, elementwise, op
+from scratchnet.recording import noted
 from scratchnet.tensor import get_default_dtype
 
 _LARGE = 1 << 17  # elements, from which on a second thread is worth more than the way to it takes
@@ -223,7 +224,7 @@ def sign(x, /):
 
 
 @op(
-    vjp={"x": lambda g, x, min, max: g * _inside(x, min, max)},
+    vjp={"x": lambda g, x, min, max: g * _inside(x, low=min, high=max)},
     samples=lambda r: [
         S(r.away(3, 4, points=(-0.5, 0.7)), min=-0.5, max=0.7),
         S(r.away(3, 4, points=(0.2,)), min=0.2),
@@ -242,12 +243,13 @@ def clamp(x, /, min=None, max=None):
     return np.clip(x, min, max)
 
 
-def _inside(x, low, high):
-    inside = np.ones_like(x.data)
+@noted
+def _inside(x, *, low, high):
+    inside = np.ones_like(x)
     if low is not None:
-        inside *= x.data >= low
+        inside *= x >= low
     if high is not None:
-        inside *= x.data <= high
+        inside *= x <= high
     return inside
 
 
@@ -275,13 +277,14 @@ def where(condition, a, b, /):
     return np.where(condition, a, b)
 
 
-def _larger_share(g, a, b):
+@noted
+def _larger_share(a, b):
     """1 where a is larger, 1/2 on a tie: the share of the gradient that goes to a."""
-    return g * ((a.data > b.data) + 0.5 * (a.data == b.data)).astype(g.dtype)
+    return ((a > b) + 0.5 * (a == b)).astype(a.dtype)
 
 
 @op(
-    vjp={"a": lambda g, a, b: _larger_share(g, a, b), "b": lambda g, a, b: _larger_share(g, b, a)},
+    vjp={"a": lambda g, a, b: g * _larger_share(a, b), "b": lambda g, a, b: g * _larger_share(b, a)},
     broadcasts=True,
     samples=lambda r: [S(r.distinct(3, 4), r.distinct(4) + 0.05)],
     reference=elementwise(lambda a, b: a if a > b else b),
@@ -294,7 +297,7 @@ def maximum(a, b, /):
 
 
 @op(
-    vjp={"a": lambda g, a, b: _larger_share(g, b, a), "b": lambda g, a, b: _larger_share(g, a, b)},
+    vjp={"a": lambda g, a, b: g * _larger_share(b, a), "b": lambda g, a, b: g * _larger_share(a, b)},
     broadcasts=True,
     samples=lambda r: [S(r.distinct(3, 4), r.distinct(4) + 0.05)],
     reference=elementwise(lambda a, b: a if a < b else b),

@@ -12,6 +12,7 @@ from scratchnet.device import array_module, device_of, on_host, one_device, to_d
 from scratchnet.ops.elementwise import where
 from scratchnet.ops.registry import Bad, S, op
 from scratchnet.ops.shape import axis, cat
+from scratchnet.recording import noted
 from scratchnet.tensor import Tensor
 
 
@@ -174,12 +175,19 @@ def embedding(index, weight, /):
     places = index.data if isinstance(index, Tensor) else index if hasattr(index, "dtype") else np.asarray(index)
     if places.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, got {places.dtype}")
-    count = weight.shape[0]
-    if on_host(places) and places.size and (places.min() < 0 or places.max() >= count):
+    exists = _rows_that_exist(places, count=weight.shape[0])
+    rows = getitem(weight, index=places)
+    return rows if on_host(places) else where(Tensor(exists)[..., None], rows, math.nan)
+
+
+@noted
+def _rows_that_exist(places, *, count):
+    """On a GPU which places are rows; on the CPU all must be."""
+    if not on_host(places):
+        return (places >= 0) & (places < count)
+    if places.size and (places.min() < 0 or places.max() >= count):
         worst = places.max() if places.max() >= count else places.min()
         raise IndexError(f"embedding: index {worst} is out of range for {count} rows")
-    rows = getitem(weight, index=places)
-    return rows if on_host(places) else where(Tensor((places >= 0) & (places < count))[..., None], rows, math.nan)
 
 
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}

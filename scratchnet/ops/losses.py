@@ -13,10 +13,12 @@ import numpy as np
 import kernels
 from scratchnet.device import on_host, one_device, to_device
 from scratchnet.ops.activations import sigmoid, softplus
-from scratchnet.ops.elementwise import abs, clamp, exp, log, maximum, neg, square, where
+from scratchnet.ops.elementwise import abs, astype, clamp, exp, log, maximum, neg, not_equal, square, where
 from scratchnet.ops.indexing import gather
 from scratchnet.ops.reductions import log_softmax, mean, sum
 from scratchnet.ops.registry import Bad, Kink, S, elementwise, op
+from scratchnet.ops.shape import unsqueeze
+from scratchnet.recording import call, noted
 from scratchnet.tensor import Tensor
 
 
@@ -256,22 +258,25 @@ def binary_cross_entropy_with_logits(input, target, /, weight=None, reduction="m
     return _reduce(loss if weight is None else loss * _constant(weight, input), reduction)
 
 
-def _check_classes(name, input, target, ignore_index):
-    """The class axis is 1 (0 for a single sample); every label is a class or the one to ignore."""
-    labels = target.data if isinstance(target, Tensor) else target
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{name}: class targets must be integers, got {labels.dtype}")
+def _class_axis(name, input, target):
+    """1, or 0 for a single sample. Raises unless the target has the shape and the kind of labels."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{name}: class targets must be integers, got {target.dtype}")
     dim = 1 if input.ndim > 1 else 0
     if input.ndim < 1 or input.shape[:dim] + input.shape[dim + 1 :] != target.shape:
         raise ValueError(
             f"{name}: input {input.shape} needs a target of shape {input.shape[:dim] + input.shape[dim + 1 :]}, "
             f"got {target.shape}"
         )
-    if on_host(labels) and labels.size and not (labels.min() >= 0 and labels.max() < input.shape[dim]):
-        wrong = (labels != ignore_index) & ((labels < 0) | (labels >= input.shape[dim]))
-        if wrong.any():
-            raise IndexError(f"{name}: label {labels[wrong].flat[0]} is out of range for {input.shape[dim]} classes")
     return dim
+
+
+def _check_labels(labels, name, classes, ignore_index):
+    """Every label is a class or the one to ignore."""
+    if on_host(labels) and labels.size and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
+        if wrong.any():
+            raise IndexError(f"{name}: label {labels[wrong].flat[0]} is out of range for {classes} classes")
 
 
 def _weighted_mean(loss, weights, reduction):
@@ -279,14 +284,20 @@ def _weighted_mean(loss, weights, reduction):
     return sum(loss) / sum(Tensor(weights)) if reduction == "mean" else _reduce(loss, reduction)
 
 
-def _class_weights(weight, labels, ignore_index, classes, like):
-    """The classes' weights, each label's weight (0 for the ignored ones), and labels with those made class 0."""
-    kept = labels != ignore_index
-    safe = np.where(kept, labels, 0)
+def _class_weights(weight, classes, like):
+    """An array of one number a class, ones for None."""
     weight = _constant(np.ones(classes) if weight is None else weight, like).data
     if weight.shape != (classes,):
         raise ValueError(f"weight must have one element for each of {classes} classes, got shape {weight.shape}")
-    return weight, weight[safe] * kept, safe
+    return weight
+
+
+@noted
+def _by_label(labels, *, weight, ignore_index):
+    """Each label's weight (0 for the ignored ones), and labels with those made class 0."""
+    kept = labels != ignore_index
+    safe = np.where(kept, labels, 0)
+    return weight[safe] * kept, safe
 
 
 def _nll_by_loops(logp, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -346,9 +357,11 @@ def _class_errors(r):
 )
 def nll_loss(input, target, /, weight=None, ignore_index=-100, reduction="mean"):
     """-weight[t] input[t] of log-probabilities, averaged with the weights; ``ignore_index`` labels count nothing."""
-    dim = _check_classes("nll_loss", input, target, ignore_index)
-    _, weights, labels = _class_weights(weight, target.data, ignore_index, input.shape[dim], input)
-    picked = gather(input, Tensor(np.expand_dims(labels, dim)), dim).squeeze(dim)
+    dim = _class_axis("nll_loss", input, target)
+    call(_check_labels, [target], name="nll_loss", classes=input.shape[dim], ignore_index=ignore_index)
+    every = _class_weights(weight, input.shape[dim], input)
+    weights, labels = _by_label(target, weight=every, ignore_index=ignore_index)
+    picked = gather(input, unsqueeze(Tensor(labels), dim), dim).squeeze(dim)
     return _weighted_mean(picked * neg(Tensor(weights)), weights, reduction)
 
 
@@ -388,9 +401,10 @@ def cross_entropy(input, target, /, weight=None, ignore_index=-100, reduction="m
     loss = nll_loss(logp, target, weight, ignore_index, reduction)
     if label_smoothing == 0:
         return loss
-    every, weights, _ = _class_weights(weight, target.data, ignore_index, input.shape[dim], input)
+    every = _class_weights(weight, input.shape[dim], input)
+    weights, _ = _by_label(target, weight=every, ignore_index=ignore_index)
     spread = Tensor(every.reshape([-1 if d == dim else 1 for d in range(input.ndim)]) / -input.shape[dim])
-    kept = Tensor((target.data != ignore_index).astype(input.dtype))
+    kept = astype(not_equal(target, ignore_index), input.dtype)
     smooth = _weighted_mean(sum(logp * spread, dim) * kept, weights, reduction)
     return loss * (1 - label_smoothing) + smooth * label_smoothing
 
@@ -400,10 +414,15 @@ def _softmax_nll_in_ops(input, target, *, ignore_index, reduction):
 
 
 def _softmax_nll_vjp(g, input, target, log_sum, ignore_index, reduction):
-    logits, labels, count = _as_batch(input.data, target.data, ignore_index)
-    grad = np.empty_like(log_sum.data)
-    grad[...] = g.data / np.maximum(count, 1).astype(g.dtype) if reduction == "mean" else g.data
-    return Tensor(kernels.cross_entropy_backward(grad, logits, labels, log_sum.data).reshape(input.shape)), None
+    return Tensor(_logit_gradient(g, input, target, log_sum, ignore_index=ignore_index, reduction=reduction)), None
+
+
+@noted
+def _logit_gradient(g, input, target, log_sum, *, ignore_index, reduction):
+    logits, labels, count = _as_batch(input, target, ignore_index)
+    grad = np.empty_like(log_sum)
+    grad[...] = g / np.maximum(count, 1).astype(g.dtype) if reduction == "mean" else g
+    return kernels.cross_entropy_backward(grad, logits, labels, log_sum).reshape(input.shape)
 
 
 def _as_batch(logits, labels, ignore_index):
@@ -434,7 +453,8 @@ def _as_batch(logits, labels, ignore_index):
 )
 def _softmax_nll(input, target, /, ignore_index, reduction):
     """-log softmax(x)[t] in one pass: cross_entropy where classes have no weights and labels are not smoothed."""
-    _check_classes("cross_entropy", input, target, ignore_index)
+    dim = _class_axis("cross_entropy", input, target)
+    _check_labels(target, "cross_entropy", input.shape[dim], ignore_index)
     logits, labels, count = _as_batch(input, target, ignore_index)
     loss, log_sum = kernels.cross_entropy(logits, labels)
     if not on_host(target):
@@ -488,12 +508,18 @@ def gaussian_nll_loss(input, target, var, /, full=False, eps=1e-6, reduction="me
     As in PyTorch, the floor ``eps`` passes the gradient on to ``var``.
     """
     _same_shape("gaussian_nll_loss", input, target)
-    if on_host(var.data) and var.data.size and var.data.min() < 0:
-        raise ValueError(f"gaussian_nll_loss: var must not be negative, got {var.data.min()}")
-    lift = np.maximum(eps - var.data, 0).astype(var.dtype)
-    var = var + Tensor(lift if on_host(lift) else np.where(var.data < 0, var.dtype.type(math.nan), lift))
+    var = var + Tensor(_lift(var, eps=eps))
     loss = (log(var) + square(input - target) / var) * 0.5
     return _reduce(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+@noted
+def _lift(var, *, eps):
+    """What is missing to eps."""
+    if on_host(var) and var.size and var.min() < 0:
+        raise ValueError(f"gaussian_nll_loss: var must not be negative, got {var.min()}")
+    lift = np.maximum(eps - var, 0).astype(var.dtype)
+    return lift if on_host(lift) else np.where(var < 0, var.dtype.type(math.nan), lift)
 
 
 def _kl_div_reference(x, t, reduction="mean", log_target=False):

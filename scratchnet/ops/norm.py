@@ -9,6 +9,7 @@ from scratchnet.device import array_module
 from scratchnet.ops.elementwise import square
 from scratchnet.ops.reductions import mean
 from scratchnet.ops.registry import Bad, S, op
+from scratchnet.recording import call
 from scratchnet.tensor import Tensor
 
 
@@ -35,9 +36,7 @@ def _batch_norm_by_loops(input, weight, bias, eps):
 
 
 def _batch_norm_vjp(g, input, weight, mean, invstd):
-    return tuple(
-        Tensor(piece) for piece in kernels.batch_norm_backward(g.data, input.data, weight.data, mean.data, invstd.data)
-    )
+    return tuple(map(Tensor, call(kernels.batch_norm_backward, [g, input, weight, mean, invstd])))
 
 
 @op(

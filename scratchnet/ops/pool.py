@@ -4,10 +4,12 @@ import numpy as np
 
 import kernels
 from scratchnet.device import to_device
+from scratchnet.ops.elementwise import less, maximum
 from scratchnet.ops.indexing import masked_fill
 from scratchnet.ops.linalg import matmul
 from scratchnet.ops.registry import Bad, Kink, S, op
 from scratchnet.ops.shape import transpose
+from scratchnet.recording import noted
 from scratchnet.tensor import Tensor
 
 _WINDOWS = (
@@ -125,8 +127,7 @@ def _max_pool_input_samples(r):
 
 def _at_maxima(g, indices):
     """g where each window has its maximum, and 0 where it has none: for an index of -1."""
-    nowhere = Tensor(indices.data < 0)
-    return masked_fill(gather2d(g, Tensor(np.maximum(indices.data, 0))), nowhere, 0.0)
+    return masked_fill(gather2d(g, maximum(indices, 0)), less(indices, 0), 0.0)
 
 
 def _max_pool_input_by_loops(g, indices, input_size, **options):
@@ -381,12 +382,17 @@ def adaptive_avg_pool2d(input, /, output_size):
 def adaptive_max_pool2d(input, /, output_size):
     """Largest value in each of the cells that divide (H, W) into ``output_size`` parts; the first of ties."""
     height, width = _cell_sizes(input, output_size)
+    return gather2d(input, Tensor(_places_of_maxima(input, height=height, width=width)))
+
+
+@noted
+def _places_of_maxima(input, *, height, width):
     n, c, h, w = input.shape
-    places = np.empty((n, c, height, width), np.int64, like=input.data)
+    places = np.empty((n, c, height, width), np.int64, like=input)
     for i, (top, bottom) in enumerate(_cells(h, height)):
         for j, (left, right) in enumerate(_cells(w, width)):
-            cell = input.data[:, :, top:bottom, left:right]
+            cell = input[:, :, top:bottom, left:right]
             flat = cell.reshape(n, c, (bottom - top) * (right - left))
             y, x = np.divmod(flat.argmax(axis=2), right - left)
             places[:, :, i, j] = (top + y) * w + left + x
-    return gather2d(input, Tensor(places))
+    return places

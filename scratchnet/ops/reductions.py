@@ -10,6 +10,7 @@ from scratchnet.ops.elementwise import exp, square
 from scratchnet.ops.indexing import gather
 from scratchnet.ops.registry import Bad, Kink, S, op
 from scratchnet.ops.shape import axes, axis, expand, flip, reshape
+from scratchnet.recording import noted
 
 
 def _spread(g, x_shape, dim, keepdim):
@@ -109,10 +110,11 @@ def var(x, /, dim=None, correction=1, keepdim=False):
     return sum(square(deviation), dim, keepdim) * (1 / (count - correction) if count > correction else math.nan)
 
 
-def _tie_shares(x, out, dim, keepdim):
+@noted
+def _tie_shares(x, out, *, dim, keepdim):
     """1/n at each of the n places that equal the extremum; 0 everywhere where that is NaN, which equals nothing."""
-    extreme = out.data if keepdim or dim is None else np.expand_dims(out.data, axes("amax", dim, x.ndim))
-    ties = (x.data == extreme).astype(x.dtype)
+    extreme = out if keepdim or dim is None else np.expand_dims(out, axes("amax", dim, x.ndim))
+    ties = (x == extreme).astype(x.dtype)
     return ties / np.maximum(ties.sum(axis=axes("amax", dim, x.ndim), keepdims=True), 1)
 
 
@@ -138,7 +140,7 @@ def _refuse_empty(name, x, dim):
 @op(
     vjp={
         "x": lambda g, x, out, x_shape, dim, keepdim: (
-            _spread(g, x_shape, dim, keepdim) * _tie_shares(x, out, dim, keepdim)
+            _spread(g, x_shape, dim, keepdim) * _tie_shares(x, out, dim=dim, keepdim=keepdim)
         )
     },
     samples=_extremes,
@@ -154,7 +156,7 @@ def amax(x, /, dim=None, keepdim=False):
 @op(
     vjp={
         "x": lambda g, x, out, x_shape, dim, keepdim: (
-            _spread(g, x_shape, dim, keepdim) * _tie_shares(x, out, dim, keepdim)
+            _spread(g, x_shape, dim, keepdim) * _tie_shares(x, out, dim=dim, keepdim=keepdim)
         )
     },
     samples=_extremes,

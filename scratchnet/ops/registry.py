@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import autograd
+from scratchnet import autograd, recording
 from scratchnet.device import device_of, on_host, one_device, to_device
 from scratchnet.errors import in_words, lacks_words
 from scratchnet.tensor import Node, Saved, Tensor, get_default_dtype
@@ -184,6 +184,8 @@ class Op:
             data = np.asarray(data)
         shares = self.view and np.may_share_memory(data, arrays[0])
         out = Tensor(data, version=tensors[0].version if shares else None)
+        if recording.here.tape is not None:
+            recording.here.tape.note(self.forward, tensors, params, (data, *aux))
         if autograd.is_anomaly_enabled():
             _refuse_new_nan(self.name, out, tensors)
         if self.vjp is not None and autograd.is_grad_enabled() and any(t.node is not None for t in tensors):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from scratchnet.device import device_of, to_device
 from scratchnet.optim.optimizer import check_range
+from scratchnet.recording import repeated
 from scratchnet.tensor import Tensor
 
 
@@ -38,6 +39,7 @@ class ExponentialMovingAverage:
         self.averages = [param.data.copy(order="K") for param in self.parameters]
         self._in_use = False
 
+    @repeated
     def update(self) -> None:
         """Take in the parameters as they are now; call it after ``optimizer.step()``."""
         if self._in_use:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from scratchnet.errors import explain
 from scratchnet.optim.optimizer import Optimizer, check_range
+from scratchnet.recording import repeated
 
 
 class LRScheduler:
@@ -40,6 +41,7 @@ class LRScheduler:
         self._last_lr: list[float] = []
         self.step()
 
+    @repeated
     def step(self) -> None:
         """Move on by one and write the rates of ``get_lr()`` into the optimiser's groups."""
         self._move_to(self.last_epoch + 1)

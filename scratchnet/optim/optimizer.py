@@ -5,7 +5,8 @@ import numbers
 from collections.abc import Callable, Iterable
 
 from scratchnet.autograd import enable_grad
-from scratchnet.device import array_module, device_of, to_device
+from scratchnet.device import array_module, to_device
+from scratchnet.recording import repeated
 from scratchnet.tensor import Tensor
 
 
@@ -81,6 +82,7 @@ class Optimizer:
                 raise ValueError(f"{where} (shape {param.shape}) is given twice")
             seen.add(id(param))
 
+    @repeated
     def step(self, closure: Callable[[], Tensor] | None = None):
         """Change every parameter that has a gradient, in place, and leave the gradients as they are.
 
@@ -99,7 +101,7 @@ class Optimizer:
                 loss = closure()
         changes = [
             [
-                (param, self._gradient(param, f"parameter {i} of group {g}"))
+                (param, param.grad.data if _fits(param.grad, param) else self._refuse(param, f"{i} of group {g}"))
                 for i, param in enumerate(group["params"])
                 if param.grad is not None
             ]
@@ -114,23 +116,20 @@ class Optimizer:
                 param.version[0] += 1  # graphs that saved the old values must notice
         return loss
 
-    def _gradient(self, param: Tensor, where: str):
+    def _refuse(self, param: Tensor, where: str):
         grad = param.grad
         if not isinstance(grad, Tensor):
-            raise TypeError(f"{self._name}: grad of {where} must be a tensor, got {type(grad).__name__}")
-        if grad.shape != param.shape:
-            raise ValueError(f"{self._name}: grad of {where} has shape {grad.shape}, the parameter {param.shape}")
-        for what in ("dtype", "device"):
+            raise TypeError(f"{self._name}: grad of parameter {where} must be a tensor, got {type(grad).__name__}")
+        for what, error in (("shape", ValueError), ("dtype", TypeError), ("device", TypeError)):
             ours, theirs = getattr(param, what), getattr(grad, what)
             if ours != theirs:
-                raise TypeError(f"{self._name}: grad of {where} has {what} {theirs}, the parameter {ours}")
-        return grad.data
+                raise error(f"{self._name}: grad of parameter {where} has {what} {theirs}, the parameter {ours}")
 
     def _state_of(self, param: Tensor) -> dict:
         """The parameter's state, which follows it to another device."""
-        state = self.state.setdefault(param, {})
+        state, kind = self.state.setdefault(param, {}), type(param.data)
         for name, value in state.items():
-            if hasattr(value, "dtype") and device_of(value) != param.device:
+            if type(value) is not kind and hasattr(value, "dtype"):
                 state[name] = to_device(value, param.device)
         return state
 
@@ -144,6 +143,7 @@ class Optimizer:
         """
         raise NotImplementedError
 
+    @repeated
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients; with ``set_to_none=False`` put new zeros in their place."""
         for group in self.param_groups:
@@ -228,6 +228,14 @@ class Optimizer:
             fitted[name] = array_module(param.data).empty_like(param.data)
             fitted[name][...] = to_device(value, param.device)
         return fitted
+
+
+def _fits(grad, param: Tensor) -> bool:
+    """Whether a gradient has its parameter's shape, dtype and device."""
+    if not isinstance(grad, Tensor):
+        return False
+    ours, theirs = param.data, grad.data
+    return type(ours) is type(theirs) and ours.shape == theirs.shape and ours.dtype == theirs.dtype
 
 
 def _by_kind(updates) -> list[tuple[list, list, list]]:

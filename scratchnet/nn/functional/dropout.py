@@ -3,8 +3,9 @@
 import numpy as np
 
 from scratchnet import random
-from scratchnet.device import to_device
+from scratchnet.device import device_of, to_device
 from scratchnet.nn import checks
+from scratchnet.recording import noted
 from scratchnet.tensor import Tensor
 
 
@@ -40,8 +41,13 @@ def _drop(owner, input, mask_shape, p, training, generator) -> Tensor:
     checks.floating(owner, input=input)
     if not training or p == 0:
         return input
-    kept = random.chosen(generator).random(mask_shape, np.float32) >= p
+    drawn = random.draw("random", mask_shape, np.float32, generator=generator)
+    return input * Tensor(_mask(input, drawn, p=p))
+
+
+@noted
+def _mask(input, drawn, *, p):
+    """1 / (1 - p) where the drawn number is at least p, else 0, in the input's memory layout: the result keeps it."""
+    mask = np.empty_like(input, shape=drawn.shape)
     scale = input.dtype.type(1 / (1 - p) if p < 1 else 0)
-    mask = np.empty_like(input.data, shape=mask_shape)  # in the input's memory layout, which the result then keeps
-    np.multiply(to_device(kept, input.device), scale, out=mask)
-    return input * Tensor(mask)
+    return np.multiply(to_device(drawn >= p, device_of(input)), scale, out=mask)

@@ -16,8 +16,9 @@ import numpy as np
 
 from scratchnet import ops, random
 from scratchnet.autograd import enable_grad, grad, is_grad_enabled
-from scratchnet.device import on_host, to_device
+from scratchnet.device import on_host
 from scratchnet.nn import checks
+from scratchnet.recording import noted
 from scratchnet.tensor import Tensor
 
 
@@ -105,11 +106,11 @@ def gradient_penalty(
     checks.floating(owner, real=real, fake=fake, mix=mix)
     checks.shape(owner, fake, *real.shape, name="fake")
     if mix is None:
-        drawn = random.chosen(generator).random(len(real)).astype(real.dtype)
-        mix = Tensor(to_device(drawn, real.device))
+        drawn = Tensor(random.draw("random", len(real), generator=generator))
+        mix = drawn.to(real.dtype).to(real.device)
     checks.shape(owner, mix, len(real), name="mix")
-    share = mix.data.reshape(-1, *[1] * (real.ndim - 1))
-    norm = _safe_sqrt(_squared_slopes(critic, share * real.data + (1 - share) * fake.data))
+    share = mix.detach().reshape(-1, *[1] * (real.ndim - 1))
+    norm = _safe_sqrt(_squared_slopes(critic, share * real.detach() + (1 - share) * fake.detach()))
     return _reduced(ops.square(norm - 1.0) * weight, reduction)
 
 
@@ -118,7 +119,7 @@ def r1_penalty(
 ) -> Tensor:
     """gamma / 2 E |grad D(x)|^2 on real images, D being the logits (Mescheder et al. 2018, section 4.1)."""
     checks.floating("r1_penalty", real=real)
-    return _reduced(_squared_slopes(discriminator, real.data) * (gamma / 2), reduction)
+    return _reduced(_squared_slopes(discriminator, real) * (gamma / 2), reduction)
 
 
 def reparameterize(
@@ -130,8 +131,8 @@ def reparameterize(
     """
     _same_shapes("reparameterize", mu=mu, log_var=log_var, noise=noise)
     if noise is None:
-        drawn = random.chosen(generator).standard_normal(mu.shape).astype(mu.dtype)
-        noise = Tensor(to_device(drawn, mu.device))
+        drawn = Tensor(random.draw("standard_normal", mu.shape, generator=generator))
+        noise = drawn.to(mu.dtype).to(mu.device)
     return mu + ops.exp(log_var * 0.5) * noise
 
 
@@ -148,12 +149,15 @@ def gaussian_kl(mu: Tensor, log_var: Tensor, *, reduction: str = "mean") -> Tens
 def bernoulli_nll(logits: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """-log p(target) of Bernoulli pixels given by logits, in nats, summed over pixels. Targets lie in [0, 1]."""
     _same_shapes("bernoulli_nll", logits=logits, target=target)
-    if on_host(target.data) and target.data.size and not (target.data.min() >= 0 and target.data.max() <= 1):
-        raise ValueError(
-            f"bernoulli_nll: target must lie between 0 and 1, got {target.data.min()} to {target.data.max()}"
-        )
+    _check_probabilities(target)
     nats = ops.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return _reduced(_sum_per_sample("bernoulli_nll", nats), reduction)
+
+
+@noted
+def _check_probabilities(target):
+    if on_host(target) and target.size and not (target.min() >= 0 and target.max() <= 1):
+        raise ValueError(f"bernoulli_nll: target must lie between 0 and 1, got {target.min()} to {target.max()}")
 
 
 def gaussian_nll(mean: Tensor, target: Tensor, *, std: float = 1.0, reduction: str = "mean") -> Tensor:
@@ -246,7 +250,7 @@ def _same_shapes(owner, **values) -> None:
 def _squared_slopes(critic, images) -> Tensor:
     """|grad D(x)|^2 of every sample, (N,), recorded if gradients are."""
     record = is_grad_enabled()
-    x = Tensor(images, requires_grad=True)
+    x = Tensor(images.data, requires_grad=True)
     with enable_grad():
         (slope,) = grad(critic(x).sum(), x, create_graph=record)
     return _sum_per_sample("the penalty on gradients", ops.square(slope))
@@ -254,5 +258,5 @@ def _squared_slopes(critic, images) -> Tensor:
 
 def _safe_sqrt(x) -> Tensor:
     """sqrt(x) with the gradient 0 at 0, where the root itself has an infinite one."""
-    positive = Tensor(x.data > 0)
+    positive = ops.greater(x, 0.0)
     return ops.where(positive, ops.sqrt(ops.where(positive, x, 1.0)), 0.0)

@@ -7,6 +7,7 @@ import numpy as np
 from scratchnet import ops
 from scratchnet.device import on_host
 from scratchnet.nn import checks
+from scratchnet.recording import noted
 from scratchnet.tensor import Tensor
 
 
@@ -41,7 +42,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     rows = ops.embedding(input, weight)
     if padding_idx is None:
         return rows
-    trained = Tensor((input.data != padding_idx)[..., None])
+    trained = ops.unsqueeze(ops.not_equal(input, padding_idx), -1)
     return ops.where(trained, rows, rows.detach())
 
 
@@ -54,17 +55,21 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         ValueError: there are no labels to infer num_classes from.
     """
     checks.tensors("one_hot", tensor=tensor)
-    labels = tensor.data
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"one_hot: expected integers, got {labels.dtype}")
+    if tensor.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: expected integers, got {tensor.dtype}")
     checks.size("one_hot", -1, num_classes=num_classes)
+    return Tensor(_one_hot(tensor, num_classes=num_classes))
+
+
+@noted
+def _one_hot(labels, *, num_classes):
     if num_classes == -1:
         if labels.size == 0:
             raise ValueError("one_hot: an empty tensor needs num_classes")
         num_classes = int(labels.max()) + 1
     if on_host(labels) and labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
         raise IndexError(f"one_hot: labels {labels.min()}..{labels.max()} are out of range for {num_classes} classes")
-    return Tensor((labels[..., None] == np.arange(num_classes, like=labels)).astype(np.int64))
+    return (labels[..., None] == np.arange(num_classes, like=labels)).astype(np.int64)
 
 
 def _length(x: Tensor, p: float, dim: int, eps: float) -> Tensor:

@@ -5,6 +5,7 @@ import numpy as np
 from scratchnet import ops
 from scratchnet.device import array_module
 from scratchnet.nn import checks
+from scratchnet.recording import noted
 from scratchnet.tensor import Tensor
 
 
@@ -41,7 +42,7 @@ def batch_norm(
     bias = np.zeros(input.shape[1], input.dtype, like=input.data) if bias is None else bias
     out, (mean, invstd) = ops.batch_norm.with_aux(input, weight, bias, eps)
     _update(running_mean, mean, momentum)
-    _update(running_var, _variance(invstd, eps) * (count / (count - 1)), momentum)
+    _update(running_var, _variance(invstd, eps=eps, scale=count / (count - 1)), momentum)
     return out
 
 
@@ -69,8 +70,8 @@ def instance_norm(
     out = ops.instance_norm(input, weight, bias, eps)
     plane = tuple(range(2, input.ndim))
     if input.shape[0] > 0:
-        _update(running_mean, input.data.mean(plane).mean(0), momentum)
-        _update(running_var, input.data.var(plane, ddof=1).mean(0), momentum)
+        _update(running_mean, _plane_means(input, plane=plane), momentum)
+        _update(running_var, _plane_variances(input, plane=plane), momentum)
     return out
 
 
@@ -113,19 +114,40 @@ def _check_channels(owner, input, **vectors) -> None:
 
 def _scale_and_shift(input, mean, var, weight, bias, eps) -> Tensor:
     """Batch norm with fixed statistics is one affine map a channel."""
-    scale = Tensor(1 / np.sqrt(var.data + eps))
+    scale = Tensor(_inverse_spread(var, eps=eps))
     scale = scale if weight is None else weight * scale
     shift = -(scale * mean.detach()) if bias is None else bias - scale * mean.detach()
     along = (1, -1) + (1,) * (input.ndim - 2)
     return input * scale.reshape(along) + shift.reshape(along)
 
 
-def _variance(invstd, eps):
-    """The biased variance behind 1 / sqrt(variance + eps)."""
-    return np.maximum(1 / np.square(invstd, dtype=np.float64) - eps, 0)
+@noted
+def _inverse_spread(var, *, eps):
+    return 1 / np.sqrt(var + eps)
+
+
+@noted
+def _variance(invstd, *, eps, scale):
+    """The biased variance behind 1 / sqrt(variance + eps), times ``scale``."""
+    return np.maximum(1 / np.square(invstd, dtype=np.float64) - eps, 0) * scale
+
+
+@noted
+def _plane_means(images, *, plane):
+    return images.mean(plane).mean(0)
+
+
+@noted
+def _plane_variances(images, *, plane):
+    return images.var(plane, ddof=1).mean(0)
 
 
 def _update(running: Tensor | None, batch, momentum: float) -> None:
     """running = (1 - momentum) running + momentum batch, in place."""
     if running is not None:
-        running.copy_(running.data * (1 - momentum) + (momentum * batch).astype(running.dtype))
+        running.copy_(Tensor(_mixed(running, batch, momentum=momentum)))
+
+
+@noted
+def _mixed(running, batch, *, momentum):
+    return running * (1 - momentum) + (momentum * batch).astype(running.dtype)

@@ -1,0 +1,345 @@
+"""Captured functions: the same bits as the function itself, on data that the recording did not see."""
+
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import scratchnet as sn
+from scratchnet import nn, optim
+from scratchnet.autograd import grad
+from scratchnet.models import ConvVAE
+from scratchnet.nn import functional as F
+from scratchnet.ops import OPS
+from scratchnet.ops.registry import Draw
+from scratchnet.tensor import Tensor
+from scratchnet.testing.op_checks import call
+
+SEEDS = (1, 2, 3, 4)  # the first two runs are recorded
+
+
+def bits(result):
+    """All arrays of a nested result, as bytes."""
+    if isinstance(result, Tensor):
+        return [(result.dtype, result.shape, result.data.tobytes())]
+    return [] if result is None else [each for part in result for each in bits(part)]
+
+
+def samples_of(op):
+    return [pytest.param(op, i, id=f"{op.name}-{i}") for i in range(len(op.samples(Draw(np.random.default_rng(0)))))]
+
+
+@pytest.mark.parametrize(("op", "number"), [each for op in OPS.values() for each in samples_of(op)])
+def test_every_op_and_its_derivatives_of_both_orders(op, number):
+    drawn = [op.samples(Draw(np.random.default_rng(seed)))[number] for seed in SEEDS]
+    params = drawn[0].params
+
+    def derivatives(*arrays):
+        inputs = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays[1:]]
+        out = op(inputs, **params) if op.variadic else op(*inputs, **params)
+        leaves = [x for x in inputs if x.requires_grad]
+        if not out.requires_grad:
+            return out
+        first = [g for g in grad(out, leaves, Tensor(arrays[0]), create_graph=True, allow_unused=True) if g is not None]
+        energy = sum(sn.square(g).sum() for g in first)
+        second = grad(energy, leaves, allow_unused=True) if energy.requires_grad else ()
+        return out, first, second
+
+    captured = sn.capture(derivatives)
+    for seed, sample in zip(SEEDS, drawn, strict=True):
+        arrays = [np.asarray(a) for a in sample.arrays]
+        out = call(op, drawn[0], arrays)
+        cotangent = np.random.default_rng(seed + 100).standard_normal(out.shape).astype(out.dtype)
+        assert bits(captured(cotangent, *arrays)) == bits(derivatives(cotangent, *arrays)), seed
+
+
+def batches(count, size=6):
+    generator = np.random.default_rng(5)
+    for i in range(count):
+        n = size if i % 3 else size - 2  # a smaller batch now and then: a program of its own
+        images = generator.standard_normal((n, 1, 12, 12)).astype(np.float32)
+        yield Tensor(images), Tensor(generator.integers(0, 3, n))
+
+
+def classifier():
+    """Every layer that training treats in a way of its own: statistics, random masks, embeddings."""
+    features = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout2d(0.2)),
+        *(nn.Conv2d(4, 4, 3, bias=False), nn.GroupNorm(2, 4), nn.LeakyReLU(0.1), nn.ConvTranspose2d(4, 2, 2, 2)),
+        *(nn.InstanceNorm2d(2, affine=True, track_running_stats=True), nn.GELU(), nn.AdaptiveMaxPool2d(2)),
+        *(nn.Flatten(), nn.LayerNorm(8), nn.Linear(8, 5), nn.Tanh(), nn.Dropout(0.3)),
+    )
+    return nn.ModuleDict({"features": features, "labels": nn.Embedding(3, 5, padding_idx=0), "head": nn.Linear(10, 3)})
+
+
+def train_classifier(capture, steps=9):
+    sn.manual_seed(0)
+    model = classifier()
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
+    average = optim.ExponentialMovingAverage(model, 0.9)
+
+    def step(images, labels):
+        hidden = sn.cat([model["features"](images), model["labels"](labels)], 1)
+        loss = F.cross_entropy(model["head"](hidden), labels, label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        nn.utils.clip_grad_value_(model.parameters(), 0.1)
+        optimizer.step()
+        scheduler.step()
+        average.update()
+        return {"loss": loss, "seen": (norm, hidden)}
+
+    step = sn.capture(step) if capture else step
+    seen = []
+    for images, labels in batches(steps):
+        found = step(images, labels)
+        seen += bits([found["loss"], found["seen"]])
+    state = [value.tobytes() for value in (t.data for t in model.state_dict().values())]
+    grads = [p.grad.data.tobytes() for p in model.parameters()]
+    return seen, state, grads, [a.tobytes() for a in average.averages], optimizer.param_groups[0]["lr"]
+
+
+def test_training_of_a_classifier():
+    assert train_classifier(capture=True) == train_classifier(capture=False)
+
+
+def train_pair(capture, penalty):
+    """Two optimisers, noise drawn inside, a penalty on gradients (second order), a step that leaves weights out."""
+    sn.manual_seed(1)
+    generator = nn.Sequential(
+        nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 36), nn.Unflatten(1, (1, 6, 6))
+    )
+    critic = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(36, 1), nn.Flatten(0))
+    optimizers = [optim.RMSprop(m.parameters(), lr=0.01) for m in (generator, critic)]
+
+    def step(real):
+        fake = generator(sn.randn(len(real), 4))
+        optimizers[1].zero_grad()
+        loss = F.wasserstein_critic_loss(critic(real), critic(fake.detach()))
+        loss = loss + penalty(critic, real, fake.detach())
+        loss.backward()
+        optimizers[1].step()
+        critic.requires_grad_(False)
+        optimizers[0].zero_grad()
+        F.wasserstein_generator_loss(critic(fake)).backward()
+        critic.requires_grad_(True)
+        optimizers[0].step()
+        for p in critic.parameters():
+            with sn.no_grad():
+                p.clamp_(-0.5, 0.5)
+        return loss, fake
+
+    step = sn.capture(step) if capture else step
+    seen = [bits(step(images[:, :, :6, :6])) for images, _ in batches(8)]
+    return seen, [p.data.tobytes() for m in (generator, critic) for p in m.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [F.gradient_penalty, lambda critic, real, fake: F.r1_penalty(critic, real)],
+    ids=["gradient_penalty", "r1"],
+)
+def test_training_of_an_adversarial_pair(penalty):
+    assert train_pair(True, penalty) == train_pair(False, penalty)
+
+
+def train_vae(capture):
+    sn.manual_seed(2)
+    model = ConvVAE(3, (2, 4), image_size=12)
+    optimizer = optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
+
+    def step(images, beta):
+        output, mu, log_var = model(images)
+        loss = F.bernoulli_nll(output, images) + beta * F.gaussian_kl(mu, log_var)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step = sn.capture(step) if capture else step
+    return [
+        bits(step(Tensor(np.abs(np.tanh(images.data))), 0.5 if i < 8 else 1.0))
+        for i, (images, _) in enumerate(batches(12))
+    ]
+
+
+def test_training_of_a_vae_with_a_plain_argument():
+    assert train_vae(True) == train_vae(False)
+
+
+def scaled(factor=2.0):
+    weight = Tensor(np.array([factor]), requires_grad=True)
+
+    def step(x):
+        (weight * x).sum().backward()
+
+    return weight, sn.capture(step)
+
+
+def test_gradients_add_up_over_calls_and_those_that_somebody_holds_stay():
+    weight, step = scaled()
+    held = []
+    for x in (1.0, 2.0, 3.0, 4.0):
+        step(Tensor(np.array([x])))
+        held.append(weight.grad)
+    assert [g.item() for g in held] == [1.0, 3.0, 6.0, 10.0]
+    weight.grad = None
+    step(Tensor(np.array([5.0])))
+    assert weight.grad.item() == 5.0
+
+
+def test_a_parameter_whose_array_was_replaced():
+    weight = Tensor(np.array([2.0]), requires_grad=True)
+    double = sn.capture(lambda x: x * weight)
+    for x in (1.0, 2.0):
+        double(Tensor(np.array([x])))
+    weight.data = np.array([10.0])
+    assert double(Tensor(np.array([3.0]))).item() == 30.0
+
+
+def test_what_python_does_is_done_twice_and_results_are_outside_the_graph():
+    weight, calls = Tensor(np.ones(2), requires_grad=True), []
+
+    @sn.capture
+    def product(x):
+        """The docstring stays."""
+        calls.append(x)
+        return x * weight
+
+    results = [product(Tensor(np.full(2, float(i)))) for i in range(5)]
+    assert len(calls) == 2
+    assert [r.data.tolist() for r in results] == [[float(i)] * 2 for i in range(5)]
+    assert not any(r.requires_grad for r in results)
+    assert product.__doc__ == "The docstring stays."
+
+
+def test_arguments_that_are_one_array_have_a_program_of_their_own():
+    add = sn.capture(lambda x, y: x + y)
+    x, y = Tensor(np.array([1.0])), Tensor(np.array([5.0]))
+    assert [add(x, x).item() for _ in range(3)] == [2.0, 2.0, 2.0]
+    assert [add(x, y).item() for _ in range(3)] == [6.0, 6.0, 6.0]
+    assert add(x, y=y).item() == 6.0
+
+
+def test_gradients_are_recorded_or_not_as_the_caller_has_it():
+    weight = Tensor(np.ones(1), requires_grad=True)
+    seen = []
+
+    @sn.capture
+    def product(x):
+        out = x * weight
+        seen.append(out.requires_grad)
+        return out
+
+    with sn.no_grad():
+        product(Tensor(np.ones(1)))
+        product(Tensor(np.ones(1)))
+    product(Tensor(np.ones(1)))
+    assert seen == [False, False, True]
+
+
+def test_anomaly_mode_and_an_outer_capture_run_the_function_itself():
+    inner = sn.capture(lambda x: sn.log(x))
+    outer = sn.capture(lambda x: inner(x) * 2.0)
+    for x in (1.0, 2.0, 3.0):
+        np.testing.assert_array_equal(outer(Tensor(np.array([x]))).data, np.log([x]) * 2)
+        inner(Tensor(np.array([x])))
+    with sn.detect_anomaly(), pytest.raises(FloatingPointError, match="log"):
+        inner(Tensor(np.array([-1.0])))
+
+
+def test_errors_of_kernels_and_ops_come_also_from_later_calls():
+    loss = sn.capture(lambda x, labels: F.cross_entropy(x, labels))
+    soft = sn.capture(lambda x, t: F.bernoulli_nll(x, t))
+    rows = sn.capture(lambda weight, index: F.embedding(index, weight))
+    generator = np.random.default_rng(0)
+    for _ in range(3):
+        x, labels = Tensor(generator.standard_normal((4, 3))), Tensor(generator.integers(0, 3, 4))
+        loss(x, labels), soft(x, Tensor(generator.random((4, 3)))), rows(x, labels)
+    with pytest.raises(IndexError, match="cross_entropy: label 7 is out of range for 3 classes"):
+        loss(x, Tensor(np.array([0, 1, 7, 2])))
+    with pytest.raises(ValueError, match=r"bernoulli_nll: target must lie between 0 and 1"):
+        soft(x, Tensor(np.full((4, 3), 2.0)))
+    with pytest.raises(IndexError, match="embedding: index -1 is out of range for 4 rows"):
+        rows(x, Tensor(np.array([0, 1, -1, 2])))
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda x: x * x.item(), RuntimeError, r"item\(\) in a captured function"),
+        (lambda x: x if x.sum() > 0 else -x, RuntimeError, r"item\(\) in a captured function"),
+        (lambda x: sn.tensor(x.numpy() * 2), RuntimeError, r"numpy\(\) in a captured function"),
+        (lambda x: sn.tensor(x.tolist()), RuntimeError, r"tolist\(\) in a captured function"),
+        (lambda x: 1.0, TypeError, "returns tensors, got float"),
+    ],
+)
+def test_values_that_would_freeze_are_refused(function, error, message):
+    with pytest.raises(error, match=message):
+        sn.capture(function)(Tensor(np.ones(())))
+    assert (Tensor(np.ones(())) * 2).item() == 2.0  # nothing is recorded any more
+
+
+def run_twice(function):
+    """Two calls of function(x, number of the run), captured, on different data."""
+    runs = iter((1, 2))
+    captured = sn.capture(lambda x: function(x, next(runs)))
+    captured(Tensor(np.array([1.0, 2.0])))
+    return captured(Tensor(np.array([3.0, -4.0])))
+
+
+def chain(x, count):
+    for _ in range(count):
+        x = sn.exp(x)
+    return x
+
+
+def test_two_runs_that_differ_are_refused():
+    with pytest.raises(RuntimeError, match=r"<lambda>: call 0, mul: argument 1, shape \(2,\), was another.*no op made"):
+        run_twice(lambda x, run: x * Tensor((x.data > 0) * 1.0))
+    with pytest.raises(RuntimeError, match="call 0 was exp in the first run and log in the second"):
+        run_twice(lambda x, run: sn.exp(x) if run == 1 else sn.log(x))
+    with pytest.raises(RuntimeError, match="call 0, clamp: min was another in the second run"):
+        run_twice(lambda x, run: x.clamp(min=float(run)))
+    with pytest.raises(RuntimeError, match="the first run made 1 calls, the second 2"):
+        run_twice(chain)
+    with pytest.raises(RuntimeError, match="call 1, mul, got other arrays"):
+        run_twice(lambda x, run: (x, sn.exp(x))[run - 1] * 2.0 if run == 2 else (sn.exp(x), x * 2.0)[1])
+    with pytest.raises(RuntimeError, match="returned different results"):
+        run_twice(lambda x, run: (x, sn.exp(x))[run - 1])
+
+
+def test_recording_keeps_no_array_that_the_function_lets_go_of():
+    alive = []
+
+    def step(x):
+        y = sn.exp(x)
+        alive.append(weakref.ref(y.data))
+        z = y * 2.0
+        del y
+        alive.append(alive[-1]())
+        return z.sum()
+
+    captured = sn.capture(step)
+    for _ in range(3):
+        captured(Tensor(np.ones(3)))
+    assert alive[1] is None and alive[3] is None
+
+
+def test_threads_record_for_themselves():
+    functions = [sn.capture(lambda x, k=k: sn.exp(x * float(k))) for k in range(4)]
+    results = {}
+
+    def work(k):
+        results[k] = [functions[k](Tensor(np.full(3, i / 10))).data for i in range(200)]
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for k in range(4):
+        np.testing.assert_array_equal(results[k], [np.exp(np.full(3, i / 10) * float(k)) for i in range(200)])
