@@ -80,16 +80,19 @@ def main(argv=None):
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     mean = metrics.Mean()
 
+    @sn.capture
+    def step(images):
+        loss = F.mse_loss(model(images + args.sigma * sn.randn_like(images)), images)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
     with Run(args, config, {"model": model, "optimizer": optimizer, "loader": loader, "mean": mean}) as run:
         run.say(nn.summary(model, (1, *clean.shape[1:])))
         while loader.epoch < args.epochs:
             for images, _ in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
-                images = images.to(args.device)
-                loss = F.mse_loss(model(images + args.sigma * sn.randn_like(images)), images)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                mean.update(loss.item(), len(images))
+                mean.update(step(images.to(args.device)).item(), len(images))
                 run.show(loss=mean.value)
             result = evaluate(model, clean, noisy)
             run.log(epoch=loader.epoch, train_loss=mean.value, **result)

@@ -118,6 +118,16 @@ def main(argv=None):
     means = {"loss": metrics.Mean(), "accuracy": metrics.Mean()}
 
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader, "means": means}
+    @sn.capture
+    def step(images, labels):
+        logits = model(images)
+        loss = nn.functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        return loss, logits
+
     with Run(args, config, parts) as run:
         if skipped:
             run.skipped(skipped)
@@ -126,12 +136,7 @@ def main(argv=None):
             model.train()
             for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
                 images, labels = images.to(args.device), labels.to(args.device)
-                logits = model(images)
-                loss = nn.functional.cross_entropy(logits, labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                scheduler.step()
+                loss, logits = step(images, labels)
                 means["loss"].update(loss.item(), len(labels))
                 means["accuracy"].update(metrics.accuracy(logits, labels), len(labels))
                 run.show(**{name: mean.value for name, mean in means.items()})

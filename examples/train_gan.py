@@ -134,7 +134,7 @@ def discriminator_step(discriminator, optimizer, real, fake, label, wasserstein:
         on_real, on_fake = sn.sigmoid(on_real), sn.sigmoid(on_fake)
     penalised = loss + F.r1_penalty(lambda x: discriminator(x, *label), real, gamma=gamma) if gamma else loss
     descend(penalised, optimizer)
-    return {"d_loss": loss.item(), "d_real": on_real.mean().item(), "d_fake": on_fake.mean().item()}
+    return {"d_loss": loss, "d_real": on_real.mean(), "d_fake": on_fake.mean()}
 
 
 def generator_step(discriminator, optimizer, fake, label, wasserstein: bool) -> dict:
@@ -146,7 +146,7 @@ def generator_step(discriminator, optimizer, fake, label, wasserstein: bool) -> 
         loss = F.non_saturating_generator_loss(on_fake)
         on_fake = sn.sigmoid(on_fake)
     descend(loss, optimizer)
-    return {"g_loss": loss.item(), "d_fake_after": on_fake.mean().item()}
+    return {"g_loss": loss, "d_fake_after": on_fake.mean()}
 
 
 def decay(optimizer, steps: int, wanted: bool):
@@ -224,6 +224,20 @@ def main(argv=None):
     parts = {"generator": generator, "discriminator": discriminator, "loader": loader, "means": means}
     parts |= {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
     parts |= {"g_schedule": schedules[0], "d_schedule": schedules[1]}
+    @sn.capture
+    def step(images, labels, gamma, both):
+        """A step of the discriminator and, if ``both``, one of the generator."""
+        label = [labels] if conditional else []
+        fake = generator(sn.randn(len(images), LATENT, device=args.device), *label)
+        seen = discriminator_step(discriminator, d_optimizer, images, fake, label, wasserstein, gamma)
+        if both:
+            discriminator.requires_grad_(False)
+            seen |= generator_step(discriminator, g_optimizer, fake, label, wasserstein)
+            discriminator.requires_grad_(True)
+        else:
+            del seen["d_fake"]  # whose mean is over the same batches as d_fake_after's
+        return seen
+
     with Run(args, config, parts) as run:
         if left_out(train, test):
             run.skipped(left_out(train, test))
@@ -231,16 +245,10 @@ def main(argv=None):
         while loader.epoch < args.epochs:
             generator.train()
             for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
-                images, label = images.to(args.device), [labels.to(args.device)] if conditional else []
-                fake = generator(sn.randn(len(images), LATENT, device=args.device), *label)
                 gamma = 0.0 if run.step % R1_EVERY else R1_EVERY * args.r1
-                seen = discriminator_step(discriminator, d_optimizer, images, fake, label, wasserstein, gamma)
-                if wasserstein and run.step % CRITIC_STEPS:
-                    del seen["d_fake"]  # whose mean is over the same batches as d_fake_after's
-                else:
-                    discriminator.requires_grad_(False)
-                    seen |= generator_step(discriminator, g_optimizer, fake, label, wasserstein)
-                    discriminator.requires_grad_(True)
+                both = not wasserstein or run.step % CRITIC_STEPS == 0
+                terms = step(images.to(args.device), labels.to(args.device), gamma, both)
+                seen = {name: term.item() for name, term in terms.items()}
                 for schedule in schedules:
                     schedule.step()
                 for name, value in seen.items():

@@ -193,6 +193,17 @@ def main(argv=None):
     fixed, row_class = rng.standard_normal((100, model.latent)), np.repeat(np.arange(10) % classes, 10)
 
     parts = {"model": model, "optimizer": optimizer, "loader": loader, "means": means}
+    @sn.capture
+    def step(images, labels):
+        output, mu, log_var = model(images, *label_of(model, labels))
+        reconstruction = reconstruction_nll(model, output, images, args.std)
+        kl = F.gaussian_kl(mu, log_var)
+        loss = reconstruction * nll_weight + kl * args.beta
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"reconstruction": reconstruction, "kl": kl}
+
     with Run(args, config, parts) as run:
         if left_out(train, test):
             run.skipped(left_out(train, test))
@@ -201,15 +212,8 @@ def main(argv=None):
         while loader.epoch < args.epochs:
             model.train()
             for images, labels in run.steps(loader, f"epoch {loader.epoch + 1}/{args.epochs}"):
-                images, labels = images.to(args.device), labels.to(args.device)
-                output, mu, log_var = model(images, *label_of(model, labels))
-                reconstruction = reconstruction_nll(model, output, images, args.std)
-                kl = F.gaussian_kl(mu, log_var)
-                loss = reconstruction * nll_weight + kl * args.beta
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                nats = {"reconstruction": reconstruction.item(), "kl": kl.item()}
+                terms = step(images.to(args.device), labels.to(args.device))
+                nats = {name: term.item() for name, term in terms.items()}
                 for name, value in (nats | {"loss": sum(nats.values())}).items():
                     means[name].update(value, len(images))
                 run.show(**{name: mean.value for name, mean in means.items()})

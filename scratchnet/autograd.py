@@ -55,7 +55,8 @@ def detect_anomaly():
     """Raise where a NaN first appears, naming the op, forward or backward; check saved arrays exactly. Slow."""
     before, _modes.anomaly = _modes.anomaly, True
     try:
-        yield
+        with recording.uncaptured():
+            yield
     finally:
         _modes.anomaly = before
 

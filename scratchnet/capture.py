@@ -1,11 +1,21 @@
-"""Training steps without their Python: ``capture`` runs a function twice as it is, then only its array calls."""
+"""Training steps without their Python: ``capture`` runs a function twice as it is, then only its array calls.
+
+Between two array calls of a training step runs Python that decides the same thing every time: which layer comes next,
+what its backward pass needs, in which order gradients arrive. A tape (``recording.py``) keeps the calls and where their
+arrays come from. A *program*, made of two tapes that agree, makes them again, on other inputs.
+
+What did not go through the tape is found out: its *foreign* arrays, which neither were inputs nor came out of a noted
+call, must be the same in both runs, as parameters are, and constants.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from scratchnet import recording
-from scratchnet.autograd import is_anomaly_enabled, is_grad_enabled
-from scratchnet.recording import Program, Tape
+import numpy as np
+
+from scratchnet.autograd import is_grad_enabled
+from scratchnet.recording import Call, Place, Tape, array_of, here, no_number
 from scratchnet.tensor import Tensor
 
 
@@ -56,24 +66,124 @@ class Captured:
         return f"<captured {getattr(self.function, '__qualname__', self.function)}>"
 
     def __call__(self, *args, **options):
-        if recording.here.tape is not None or is_anomaly_enabled():
+        if here.tape is not None or not here.captured:
             return self.function(*args, **options)
         given = [*args, *options.values()]
-        arrays = [_array(value) for value in given if _is_array(value)]
-        key = (len(args), *options, *_key(given), is_grad_enabled())
+        arrays = [array_of(value) for value in given if _is_array(value)]
+        key = (len(args), *options, *_key(given), is_grad_enabled(), bool(here.watchers))
         known = self._known.get(key)
         if type(known) is tuple:
             program, form = known
             return _fill(form, program.run(arrays))
         tape, form, results = _record(self.function, args, options, arrays)
-        self._known[key] = tape if known is None else (self._program(known, tape), form)
+        self._known[key] = tape if known is None else (Program(self.function.__name__, known, tape), form)
         return _fill(form, results)
 
-    def _program(self, first: Tape, second: Tape) -> Program:
-        try:
-            return Program(first, second)
-        except recording.DisagreementError as why:
-            raise RuntimeError(f"capture: {self.function.__name__}: {why}") from None
+
+@dataclass(frozen=True)
+class _Step:
+    """A call, and the places of arrays that nobody asks for after it: their memory is free for the next."""
+
+    call: Call
+    last: tuple[int, ...]
+
+
+class Program:
+    """The calls on which two tapes of the function ``name`` agree.
+
+    Raises:
+        RuntimeError: they differ, or a foreign array of one is another in the other.
+    """
+
+    def __init__(self, name: str, first: Tape, second: Tape):
+        why = _disagreement(first, second)
+        if why:
+            raise RuntimeError(f"capture: {name}: {why}")
+        self._steps = _with_last_uses(second.calls, {*second.results, *second.foreign})
+        self._results, self._count = second.results, second.count
+        self._foreign = list(second.foreign.items())
+
+    def run(self, inputs: Sequence) -> list:
+        """Make all calls on other inputs; returns the arrays of the results."""
+        values = [None] * self._count
+        values[: len(inputs)] = inputs
+        for place, source in self._foreign:
+            values[place] = array_of(source)  # a parameter's array may be another by now
+        with np.errstate(all="ignore"):
+            for step in self._steps:
+                _do(step.call, values)
+                for place in step.last:
+                    values[place] = None
+        return [values[place] for place in self._results]
+
+
+def _do(call: Call, values: list) -> None:
+    params = _filled(call.params, values) if call.inside else call.params
+    found = call.function(*[values[place] for place in call.sources], **params)
+    if call.targets:
+        found = found if isinstance(found, tuple) else (found,)
+        for place, array in zip(call.targets, found, strict=True):
+            values[place] = no_number(array)
+    if here.watchers and call.name is not None:
+        for watch in here.watchers:
+            watch(call.name, Tensor(values[call.targets[0]]), [Tensor(values[place]) for place in call.sources])
+
+
+def _filled(params: dict, values: list) -> dict:
+    def fill(value):
+        if type(value) is tuple:
+            return tuple(map(fill, value))
+        return values[value.number] if isinstance(value, Place) else value
+
+    return {name: fill(value) for name, value in params.items()}
+
+
+def _with_last_uses(calls: list[Call], kept: set[int]) -> list[_Step]:
+    seen, found = set(kept), []
+    for call in reversed(calls):
+        last = {*call.sources, *call.inside, *call.targets} - seen
+        seen |= last
+        found.append(_Step(call, tuple(sorted(last))))
+    return found[::-1]
+
+
+def _disagreement(first: Tape, second: Tape) -> str | None:
+    """How two tapes differ, in words."""
+    for number, (a, b) in enumerate(zip(first.calls, second.calls, strict=False)):
+        this = f"call {number}, {_words(a)}"
+        if a.function != b.function:
+            return f"call {number} was {_words(a)} in the first run and {_words(b)} in the second"
+        if (a.sources, a.targets) != (b.sources, b.targets):
+            return f"{this}, got other arrays in the second run than in the first"
+        for name in a.params.keys() | b.params.keys():
+            if not _same(a.params.get(name), b.params.get(name)):
+                return f"{this}: {name} was another in the second run"
+        for position, place in enumerate(a.sources):
+            if place in first.foreign and not _same(first.foreign[place], second.foreign[place]):
+                return (
+                    f"{this}: argument {position}, shape {array_of(first.foreign[place]).shape}, was another in the "
+                    "second run than in the first, and no op made it: pass it as an argument, or compute it by ops"
+                )
+    if len(first.calls) != len(second.calls):
+        return f"the first run made {len(first.calls)} calls, the second {len(second.calls)}"
+    return None if first.results == second.results else "the two runs returned different results"
+
+
+def _words(call: Call) -> str:
+    return call.name or getattr(call.function, "__name__", repr(call.function)).strip("_")
+
+
+def _same(a, b) -> bool:
+    """One object, or equal values; of arrays equal bits, of tensors those of their arrays."""
+    if a is b:
+        return True
+    if _is_array(a) and _is_array(b):
+        a, b = array_of(a), array_of(b)
+        alike = type(a) is type(b) and a.shape == b.shape and a.dtype == b.dtype
+        return a is b or (alike and a.tobytes() == b.tobytes())
+    if isinstance(a, (tuple, list)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(_same, a, b))
+    return type(a) is type(b) and bool(a == b)
 
 
 def _is_array(value) -> bool:
@@ -82,29 +192,25 @@ def _is_array(value) -> bool:
     )
 
 
-def _array(value):
-    return value.data if isinstance(value, Tensor) else value
-
-
 def _key(given: Sequence):
     """What one program is for: of arrays kind, shape, dtype and which of them are one, of the rest the values."""
-    identities = [id(_array(value)) for value in given]
+    identities = [id(array_of(value)) for value in given]
     for i, value in enumerate(given):
         if not _is_array(value):
             yield value
             continue
-        array = _array(value)
+        array = array_of(value)
         requires_grad = isinstance(value, Tensor) and value.requires_grad
         yield type(value), type(array), array.shape, array.dtype, requires_grad, identities.index(identities[i])
 
 
 def _record(function, args, options, arrays):
     """(tape, form of the results, their arrays) of a call."""
-    tape = recording.here.tape = Tape(arrays)
+    tape = here.tape = Tape(arrays)
     try:
         result = function(*args, **options)
     finally:
-        recording.here.tape = None
+        here.tape = None
     found = []
     form = _form(result, found)
     tape.results = tuple([tape.place(array) for array in found])

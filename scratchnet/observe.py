@@ -7,20 +7,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from scratchnet.device import on_host, to_device
-from scratchnet.ops.registry import Op
+from scratchnet.recording import here
 from scratchnet.tensor import Tensor
 
-Callback = Callable[[str, Tensor, tuple], None]
-
-
-class _Watching(threading.local):
-    callbacks: tuple[Callback, ...] = ()
-    backward_of: str | None = None
-
-
-_watching = _Watching()
-_apply, _backward = Op._apply, Op.backward
-_watchers, _turn = 0, threading.Lock()
+Callback = Callable[[str, Tensor, list], None]
 
 
 @contextmanager
@@ -28,44 +18,19 @@ def observe_ops(callback: Callback) -> Iterator[None]:
     """Inside the block, call ``callback(name, result, inputs)`` after every op that this thread runs.
 
     ``name`` is that of the op, such as "conv2d", or "conv2d_weight in the backward pass of conv2d". The op's inputs are
-    tensors, arrays or numbers. While any thread watches, two methods of Op are replaced; afterwards they are as before.
+    tensors. Of a captured function the same ops are seen, its results outside the graph.
     """
-    before = _watching.callbacks
-    _install(+1)
-    _watching.callbacks = (*before, callback)
+    before = here.watchers
+    here.watchers = (*before, callback)
     try:
         yield
     finally:
-        _watching.callbacks = before
-        _install(-1)
+        here.watchers = before
 
 
 def is_watched() -> bool:
     """Whether somebody watches the ops of this thread."""
-    return bool(_watching.callbacks)
-
-
-def _install(change: int) -> None:
-    global _watchers
-    with _turn:
-        _watchers += change
-        Op._apply, Op.backward = (_watched_apply, _watched_backward) if _watchers else (_apply, _backward)
-
-
-def _watched_apply(op, values, params):
-    result = _apply(op, values, params)
-    outer = _watching.backward_of
-    for callback in _watching.callbacks:
-        callback(op.name if outer is None else f"{op.name} in the backward pass of {outer}", result[0], values)
-    return result
-
-
-def _watched_backward(op, *args):
-    outer, _watching.backward_of = _watching.backward_of, op.name
-    try:
-        return _backward(op, *args)
-    finally:
-        _watching.backward_of = outer
+    return bool(here.watchers)
 
 
 class AnomalyError(ArithmeticError):

@@ -1,11 +1,7 @@
-"""What a function does to arrays, noted call by call while it runs, so that it can be done again without the function.
+"""What is done to arrays, told to those who want to know: watchers of ops, and tapes, which keep all of it.
 
-Between two array calls of a training step runs Python that decides the same thing every time: which layer comes next,
-what its backward pass needs, in which order gradients arrive. A *tape* keeps the calls and where their arrays come
-from; a *program*, made of two tapes that agree, makes them again, on other inputs. Nothing else of the function runs.
-
-Every function that computes with the elements of tensors goes through ``Op`` or through ``call``. What does not is
-found out: a tape's *foreign* arrays, which neither were inputs nor came out of a noted call, must be the same in both.
+Every function that reads or writes the elements of tensors goes through ``Op`` or through ``call``, and every method
+that acts on objects in the course of a training step is ``repeated``. So a tape can hold all that such a step does.
 """
 
 import contextlib
@@ -13,7 +9,7 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,13 +17,21 @@ import numpy as np
 
 class _Here(threading.local):
     tape = None
+    watchers: tuple[Callable, ...] = ()  # see observe.py
+    backward_of: str | None = None  # the op whose backward pass this thread is in
+    captured = True  # whether captured functions may be played from their tapes
 
 
 here = _Here()
 
 
-class DisagreementError(RuntimeError):
-    """Two runs of one function did different things, or the same to arrays that are not known to be the same."""
+def report(op, tensors, params, results) -> None:
+    """Tell this thread's tape and watchers what an op has done."""
+    name = op.name if here.backward_of is None else f"{op.name} in the backward pass of {here.backward_of}"
+    if here.tape is not None:
+        here.tape.note(op.forward, tensors, params, results, name)
+    for watch in here.watchers:
+        watch(name, results[0], tensors)
 
 
 def call(function: Callable, sources: Sequence = (), **params):
@@ -36,11 +40,11 @@ def call(function: Callable, sources: Sequence = (), **params):
     It may write into its arrays. Its result is an array, a tuple of arrays or None. ``function`` must be the same
     object in every run, and ``params`` equal.
     """
-    arrays = [_array(source) for source in sources]
+    arrays = [array_of(source) for source in sources]
     with paused() as tape:
         result = function(*arrays, **params)
     if tape is not None:
-        result = tuple(map(_no_number, result)) if isinstance(result, tuple) else _no_number(result)
+        result = tuple(map(no_number, result)) if isinstance(result, tuple) else no_number(result)
         tape.note(function, sources, params, () if result is None else result if type(result) is tuple else (result,))
     return result
 
@@ -89,6 +93,16 @@ def paused():
         here.tape = before
 
 
+@contextlib.contextmanager
+def uncaptured():
+    """Inside, captured functions run themselves, for the sake of somebody who looks at more than ops."""
+    before, here.captured = here.captured, False
+    try:
+        yield
+    finally:
+        here.captured = before
+
+
 def refuse(what: str) -> None:
     """Raise where a tape runs: the program would know nothing of what Python does with the value."""
     if here.tape is not None:
@@ -99,17 +113,17 @@ def refuse(what: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """In the place of an array among the plain values of a call, such as an index."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class _Call:
-    """``function`` of the arrays at the places ``sources``; its results go to ``targets``. Then ``last`` are unused.
+class Call:
+    """``function`` of the arrays at the places ``sources``; its results go to ``targets``.
 
-    ``inside`` are the places of arrays within ``params``.
+    ``inside`` are the places of arrays within ``params``, ``name`` is what watchers are told, None where it is no op.
     """
 
     function: Callable
@@ -117,7 +131,7 @@ class _Call:
     sources: tuple[int, ...]
     targets: tuple[int, ...]
     inside: tuple[int, ...]
-    last: tuple[int, ...] = ()
+    name: str | None
 
 
 class Tape:
@@ -127,7 +141,7 @@ class Tape:
     """
 
     def __init__(self, inputs: Sequence):
-        self.calls: list[_Call] = []
+        self.calls: list[Call] = []
         self.foreign: dict[int, Any] = {}  # place -> the tensor, or array, that was seen there first
         self.results: tuple[int, ...] = ()
         self.count = 0
@@ -135,14 +149,14 @@ class Tape:
         for array in inputs:
             self._new_place(array)
 
-    def note(self, function, sources, params, results) -> None:
+    def note(self, function, sources, params, results, name=None) -> None:
         places, inside = tuple([self.place(source) for source in sources]), []
         params = {name: self._with_places(value, inside) for name, value in params.items()}
         targets = tuple([self._new_place(array) for array in results])
-        self.calls.append(_Call(function, params, places, targets, tuple(inside)))
+        self.calls.append(Call(function, params, places, targets, tuple(inside), name))
 
     def place(self, source) -> int:
-        array = _array(source)
+        array = array_of(source)
         place = self._known(array)
         if place is None:
             place = self._new_place(array)
@@ -160,110 +174,20 @@ class Tape:
         if place is None or place in self.foreign:
             return value
         inside.append(place)
-        return _Place(place)
+        return Place(place)
 
-    def _new_place(self, array) -> int:
+    def _new_place(self, source) -> int:
+        array = array_of(source)
         self._places[id(array)] = weakref.ref(array), self.count
         self.count += 1
         return self.count - 1
 
 
-class Program:
-    """The calls on which two tapes agree.
-
-    Raises:
-        DisagreementError: they differ, or a foreign array of one is another in the other.
-    """
-
-    def __init__(self, first: Tape, second: Tape):
-        _agree(first, second)
-        self.calls = _with_last_uses(second.calls, {*second.results, *second.foreign})
-        self.results, self.count = second.results, second.count
-        self.foreign = list(second.foreign.items())
-
-    def run(self, inputs: Sequence) -> list:
-        """Make all calls on other inputs; returns the arrays of the results."""
-        values = [None] * self.count
-        values[: len(inputs)] = inputs
-        for place, source in self.foreign:
-            values[place] = _array(source)  # a parameter's array may be another by now
-        with np.errstate(all="ignore"):
-            for step in self.calls:
-                params = _filled(step.params, values) if step.inside else step.params
-                found = step.function(*[values[place] for place in step.sources], **params)
-                if step.targets:
-                    found = found if isinstance(found, tuple) else (found,)
-                    for place, array in zip(step.targets, found, strict=True):
-                        values[place] = _no_number(array)
-                for place in step.last:
-                    values[place] = None
-        return [values[place] for place in self.results]
-
-
-def _filled(params: dict, values: list) -> dict:
-    def fill(value):
-        if type(value) is tuple:
-            return tuple(map(fill, value))
-        return values[value.number] if isinstance(value, _Place) else value
-
-    return {name: fill(value) for name, value in params.items()}
-
-
-def _array(source):
+def array_of(source):
+    """The array of a tensor, or the array itself."""
     return source.data if hasattr(source, "node") else source
 
 
-def _no_number(array):
+def no_number(array):
     """NumPy's functions turn arrays without dimensions into numbers."""
     return np.asarray(array) if isinstance(array, np.generic) else array
-
-
-def _with_last_uses(calls: list[_Call], kept: set[int]) -> list[_Call]:
-    """Tell each call which arrays nobody asks for after it, so that their memory is free for the next."""
-    seen, found = set(kept), []
-    for step in reversed(calls):
-        last = {*step.sources, *step.inside, *step.targets} - seen
-        seen |= last
-        found.append(replace(step, last=tuple(sorted(last))))
-    return found[::-1]
-
-
-def _agree(first: Tape, second: Tape) -> None:
-    for number, (a, b) in enumerate(zip(first.calls, second.calls, strict=False)):
-        if a.function != b.function:
-            raise DisagreementError(f"call {number} was {_name(a)} in the first run and {_name(b)} in the second")
-        if (a.sources, a.targets) != (b.sources, b.targets):
-            raise DisagreementError(f"call {number}, {_name(a)}, got other arrays in the second run than in the first")
-        for name in {*a.params, *b.params}:
-            if not _same(a.params.get(name), b.params.get(name)):
-                raise DisagreementError(
-                    f"call {number}, {_name(a)}: {name} was another in the second run than in the first"
-                )
-        for position, place in enumerate(a.sources):
-            if place in first.foreign and not _same(first.foreign[place], second.foreign[place]):
-                raise DisagreementError(
-                    f"call {number}, {_name(a)}: argument {position}, shape {_array(first.foreign[place]).shape}, was "
-                    "another in the second run than in the first, and no op made it: pass it as an argument, or "
-                    "compute it by ops"
-                )
-    if len(first.calls) != len(second.calls):
-        raise DisagreementError(f"the first run made {len(first.calls)} calls, the second {len(second.calls)}")
-    if first.results != second.results:
-        raise DisagreementError("the two runs returned different results")
-
-
-def _same(a, b) -> bool:
-    """One object, or equal values; of arrays equal bits, of tensors those of their arrays."""
-    if a is b:
-        return True
-    if hasattr(a, "dtype") or hasattr(b, "dtype"):
-        a, b = _array(a), _array(b)
-        alike = type(a) is type(b) and a.shape == b.shape and a.dtype == b.dtype
-        return a is b or (alike and a.tobytes() == b.tobytes())
-    if isinstance(a, (tuple, list)):
-        return type(a) is type(b) and len(a) == len(b) and all(map(_same, a, b))
-    return type(a) is type(b) and bool(a == b)
-
-
-def _name(step: _Call) -> str:
-    return getattr(step.function, "__name__", repr(step.function)).strip("_")

@@ -184,12 +184,12 @@ class Op:
             data = np.asarray(data)
         shares = self.view and np.may_share_memory(data, arrays[0])
         out = Tensor(data, version=tensors[0].version if shares else None)
-        if recording.here.tape is not None:
-            recording.here.tape.note(self.forward, tensors, params, (data, *aux))
         if autograd.is_anomaly_enabled():
             _refuse_new_nan(self.name, out, tensors)
         if self.vjp is not None and autograd.is_grad_enabled() and any(t.node is not None for t in tensors):
             out.node = self._record(tensors, out, aux, params)
+        if recording.here.tape is not None or recording.here.watchers:
+            recording.report(self, tensors, params, (out, *aux))
         return out, aux
 
     def _refuse_shapes(self, arrays) -> None:
@@ -300,12 +300,19 @@ class Op:
 
     def backward(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         """The gradients of the inputs that need one, for the cotangent ``g`` of the result."""
-        recording = autograd.is_grad_enabled()
-        known = {name: self._restore(node, name, saved, recording) for name, saved in node.saved.items()}
+        outer, recording.here.backward_of = recording.here.backward_of, self.name
+        try:
+            return self._gradients(node, g, needs)
+        finally:
+            recording.here.backward_of = outer
+
+    def _gradients(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
+        create_graph = autograd.is_grad_enabled()
+        known = {name: self._restore(node, name, saved, create_graph) for name, saved in node.saved.items()}
         if self.variadic:
             known[self.inputs[0]] = [known[name] for name in self._names(needs) if name in known]
         try:
-            if recording and self.composite is not None:
+            if create_graph and self.composite is not None:
                 pieces = self._through_composite(node, g, needs, known)
             else:
                 pieces = self._products(g, needs, known | self._facts(node, needs))
@@ -329,13 +336,13 @@ class Op:
         shapes = {} if self.variadic else dict(zip(self._shapes, node.shapes, strict=True))
         return {**node.params, **shapes, "shapes": node.shapes, "needs": needs}
 
-    def _restore(self, node, name, saved: Saved, recording: bool) -> Tensor:
+    def _restore(self, node, name, saved: Saved, create_graph: bool) -> Tensor:
         if not saved.unchanged():
             raise RuntimeError(
                 f"{self.name}: its saved {name!r} (shape {saved.array.shape}) was modified in place after the op ran; "
                 "write into a copy, or run backward() first"
             )
-        source = (node if name == "out" else saved.node) if recording else None
+        source = (node if name == "out" else saved.node) if create_graph else None
         return Tensor(saved.array, node=source, version=saved.version)
 
     def _through_composite(self, node, g, needs, known) -> list[Tensor | None]:

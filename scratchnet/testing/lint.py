@@ -25,6 +25,7 @@ import numpy as np
 from scratchnet import autograd, ops
 from scratchnet.observe import observe_ops
 from scratchnet.optim.optimizer import Optimizer
+from scratchnet.recording import uncaptured
 from scratchnet.tensor import Node, Tensor
 from scratchnet.testing.lint_gan import Verdict, inverted, minus_probability, one_label
 from scratchnet.testing.lint_vae import Latent, target_findings, vae_findings
@@ -121,6 +122,7 @@ class Lint:
     def __enter__(self) -> "Lint":
         self._open = ExitStack()
         patch = self._open.enter_context
+        patch(uncaptured())
         patch(observe_ops(self._after_op))
         patch(mock.patch.object(autograd, "backward", self._around_backward(autograd.backward)))
         patch(mock.patch.object(autograd, "_walk", self._before_walk(autograd._walk)))
