@@ -21,7 +21,11 @@ def convolution(batch_size):
     return lambda: kernels.conv2d(x, w, padding=1)
 
 
-WORK = {"CNN step": lambda n: cnn("scratchnet", n), "conv 64-64 3x3 at 32": convolution}
+WORK = {
+    "CNN step": lambda n: cnn("scratchnet", n),
+    "CNN step, captured": lambda n: cnn("captured", n),
+    "conv 64-64 3x3 at 32": convolution,
+}
 
 
 def on_threads(threads, function):

@@ -26,7 +26,7 @@ def resident():
 
 def child(library, model, batch_size, steps):
     """Run the steps and print {start, peak, early, late}, all in bytes."""
-    if library == "scratchnet":
+    if library != "torch":
         import kernels.cpu  # noqa: F401 - the first kernel would import it, with Numba
     make, _ = STEPS[model]
     step = make(library, batch_size)
@@ -47,7 +47,7 @@ def measure(library, model, batch_size, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=STEPS, default=list(STEPS))
-    parser.add_argument("--libraries", nargs="+", default=["scratchnet", "torch"])
+    parser.add_argument("--libraries", nargs="+", default=["scratchnet", "captured", "torch"])
     parser.add_argument("--steps", type=int, default=50, help="how many steps to take, at least 20")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -60,7 +60,7 @@ def main():
     for model in args.models:
         batch_size = STEPS[model][1]
         for library in args.libraries:
-            if library == "scratchnet":
+            if library != "torch":
                 measure(library, model, batch_size, 20)  # compiles; a compiler's memory is not a training step's
             m = measure(library, model, batch_size, max(args.steps, 20))
             row = (m["start"], m["peak"], m["late"] - m["early"])

@@ -1,8 +1,11 @@
 """Training steps written once for both libraries: scratchnet speaks PyTorch's words, so one listing runs in either.
 
 Each function returns `step()`, one training step on fixed data on `device`, which returns a loss. `library` is
-"scratchnet" or "torch"; only what is asked for is imported.
+"scratchnet", "captured", which is scratchnet through `scratchnet.capture`, or "torch"; only what is asked for is
+imported.
 """
+
+import importlib
 
 import numpy as np
 
@@ -14,9 +17,19 @@ def _images(package, device, *shape):
     return package.from_numpy(np.random.default_rng(0).random(shape, np.float32)).to(device)
 
 
+def _package(library):
+    return "scratchnet" if library == "captured" else library
+
+
+def _read(library, step):
+    """The step, captured where that is asked for, and its loss as a number."""
+    step = importlib.import_module("scratchnet").capture(step) if library == "captured" else step
+    return lambda: step().item()
+
+
 def cnn(library, batch_size, device="cpu"):
     """The classifier: cross entropy, Adam."""
-    package, nn, F, optim = parts(library)
+    package, nn, F, optim = parts(_package(library))
     model = networks.cnn(nn).to(device)
     optimizer = optim.Adam(model.parameters())
     images = _images(package, device, batch_size, 1, 28, 28)
@@ -27,14 +40,14 @@ def cnn(library, batch_size, device="cpu"):
         loss = F.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
-    return step
+    return _read(library, step)
 
 
 def dcgan(library, batch_size, device="cpu"):
     """One step of the discriminator and one of the generator, as in PyTorch's listing."""
-    package, nn, F, optim = parts(library)
+    package, nn, F, optim = parts(_package(library))
     generator, discriminator = (network.to(device) for network in networks.dcgan(nn))
     optimizers = [optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in (generator, discriminator)]
     real, ones = _images(package, device, batch_size, 1, 64, 64), package.ones(batch_size, 1, device=device)
@@ -50,14 +63,14 @@ def dcgan(library, batch_size, device="cpu"):
         optimizers[0].zero_grad()
         F.binary_cross_entropy_with_logits(discriminator(fake), ones).backward()
         optimizers[0].step()
-        return loss.item()
+        return loss
 
-    return step
+    return _read(library, step)
 
 
 def vae(library, batch_size, device="cpu"):
     """The variational autoencoder, with Bernoulli pixels."""
-    package, nn, F, optim = parts(library)
+    package, nn, F, optim = parts(_package(library))
     encoder, *heads, decoder = modules = [network.to(device) for network in networks.vae(nn)]
     optimizer = optim.Adam([p for m in modules for p in m.parameters()])
     images = _images(package, device, batch_size, 1, 28, 28)
@@ -72,9 +85,9 @@ def vae(library, batch_size, device="cpu"):
         loss = (nll + kl) / batch_size
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
-    return step
+    return _read(library, step)
 
 
 STEPS = {"cnn": (cnn, 128), "dcgan": (dcgan, 32), "vae": (vae, 128)}  # name -> step maker, batch size

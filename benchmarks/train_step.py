@@ -2,9 +2,10 @@
 
     python benchmarks/train_step.py
 
-The two CNNs start from the same weights and see the same batch; loss and gradients are compared before anything is
-timed. PyTorch's CNN is measured in both memory formats, and its better time counts. The other two are one listing each
-that runs in both libraries (steps.py); that the models compute the same is for tests/golden to show.
+The CNNs start from the same weights and see the same batch; loss and gradients are compared before anything is timed.
+PyTorch's CNN is measured in both memory formats, and its better time counts. The other two are one listing each that
+runs in both libraries (steps.py); that the models compute the same is for tests/golden to show. `captured` is the same
+step through `scratchnet.capture`, as the trainers run it.
 """
 
 import argparse
@@ -25,18 +26,19 @@ def torch_cnn(state):
     return model
 
 
-def scratchnet_step(model, images, labels):
+def scratchnet_step(model, images, labels, capture=lambda step: step):
     optimizer = optim.Adam(model.parameters())
     images, labels = sn.from_numpy(images), sn.from_numpy(labels)
 
+    @capture
     def step():
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
-    return step
+    return lambda: step().item()
 
 
 def torch_step(model, images, labels, memory_format):
@@ -62,7 +64,12 @@ def measure(batch_size, seconds):
     labels = generator.integers(0, 10, batch_size)
     model = CNN()
     state = {name: value.data.copy() for name, value in model.state_dict().items()}
-    steps = {"scratchnet": scratchnet_step(model, images, labels)}
+    captured = CNN()
+    captured.load_state_dict(state)
+    steps = {
+        "scratchnet": scratchnet_step(model, images, labels),
+        "captured": scratchnet_step(captured, images, labels, sn.capture),
+    }
     if torch:
         formats = {"torch NCHW": torch.contiguous_format, "torch channels_last": torch.channels_last}
         twins = {name: torch_cnn(state) for name in formats}
@@ -77,7 +84,7 @@ def measure(batch_size, seconds):
 def measure_listing(name, seconds):
     """The same listing in both libraries (see steps.py), each with initial weights of its own."""
     make, batch_size = STEPS[name]
-    steps = {"scratchnet": make("scratchnet", batch_size)}
+    steps = {library: make(library, batch_size) for library in ("scratchnet", "captured")}
     if torch:
         steps["torch NCHW"] = make("torch", batch_size)
     return medians(steps, seconds, warmup=2)
@@ -90,7 +97,10 @@ def main():
     args = parser.parse_args()
     equal_threads()
     print(machine())
-    print(f"{'step':<12} {'scratchnet':>12} {'torch NCHW':>12} {'channels_last':>14} {'torch / scratchnet':>20}")
+    print(
+        f"{'step':<12} {'scratchnet':>12} {'captured':>12} {'torch NCHW':>12} {'channels_last':>14} "
+        f"{'torch / scratchnet':>20} {'torch / captured':>18}"
+    )
     rows = [(f"CNN, {n}", lambda n=n: measure(n, args.seconds)) for n in args.batch_sizes]
     rows += [
         (f"{name}, {STEPS[name][1]}", lambda name=name: measure_listing(name, args.seconds))
@@ -98,10 +108,13 @@ def main():
     ]
     for name, run in rows:
         t = run()
-        ours, theirs = t["scratchnet"], [t.get("torch NCHW"), t.get("torch channels_last")]
-        cells = [f"{1e3 * x:9.2f} ms" if x else "-" for x in (ours, *theirs)]
-        ratio = f"{min(filter(None, theirs)) / ours:.2f}" if torch else "-"
-        print(f"{name:<12} {cells[0]:>12} {cells[1]:>12} {cells[2]:>14} {ratio:>20}", flush=True)
+        ours, theirs = [t["scratchnet"], t["captured"]], [t.get("torch NCHW"), t.get("torch channels_last")]
+        cells = [f"{1e3 * x:9.2f} ms" if x else "-" for x in (*ours, *theirs)]
+        cells += [f"{min(filter(None, theirs)) / x:.2f}" if torch else "-" for x in ours]
+        widths = (12, 12, 12, 14, 20, 18)
+        print(
+            f"{name:<12} " + " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)), flush=True
+        )
 
 
 if __name__ == "__main__":
