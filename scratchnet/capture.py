@@ -36,9 +36,10 @@ def capture(function: Callable) -> "Captured":
     for itself, and each value of an argument that is no array.
 
     What is decided in Python is decided once: loops and branches, training mode, ``requires_grad``, the choice of
-    ``kernels.use``. So let the first two calls see different data, and make a new capture after such a change. Python's
-    own values do not change from call to call (prints and appends happen in the first two alone); ``item()`` and its
-    like are refused. Within ``detect_anomaly()`` every call runs ``function``.
+    ``kernels.use``, which tensors are used beside the arguments (their values may change, in place or by ``data``). So
+    let the first two calls see different data, and make a new capture after such a change. Python's own values stay
+    (prints and appends happen in the first two calls alone); ``item()`` and its like are refused. Within
+    ``detect_anomaly()`` every call runs ``function``.
 
     Args:
         function: takes tensors, arrays and hashable values; returns tensors, in tuples, lists and dicts, or None.
@@ -59,11 +60,11 @@ class Captured:
 
     def __init__(self, function: Callable):
         functools.update_wrapper(self, function)
-        self.function = function
+        self.function, self.name = function, getattr(function, "__name__", repr(function))
         self._known = {}  # by _key: the tape of the first call, later (program, shape of what is returned)
 
     def __repr__(self):
-        return f"<captured {getattr(self.function, '__qualname__', self.function)}>"
+        return f"<captured {self.name}>"
 
     def __call__(self, *args, **options):
         if here.tape is not None or not here.captured:
@@ -76,7 +77,7 @@ class Captured:
             program, form = known
             return _fill(form, program.run(arrays))
         tape, form, results = _record(self.function, args, options, arrays)
-        self._known[key] = tape if known is None else (Program(self.function.__name__, known, tape), form)
+        self._known[key] = tape if known is None else (Program(self.name, known, tape), form)
         return _fill(form, results)
 
 

@@ -41,11 +41,12 @@ def call(function: Callable, sources: Sequence = (), **params):
     object in every run, and ``params`` equal.
     """
     arrays = [array_of(source) for source in sources]
+    if here.tape is None:
+        return function(*arrays, **params)
     with paused() as tape:
         result = function(*arrays, **params)
-    if tape is not None:
-        result = tuple(map(no_number, result)) if isinstance(result, tuple) else no_number(result)
-        tape.note(function, sources, params, () if result is None else result if type(result) is tuple else (result,))
+    result = tuple(map(no_number, result)) if isinstance(result, tuple) else no_number(result)
+    tape.note(function, sources, params, () if result is None else result if isinstance(result, tuple) else (result,))
     return result
 
 

@@ -57,8 +57,13 @@ def test_the_generative_page_runs_and_names_tests_that_are_there():
 
 def test_the_readme_runs_but_for_training_and_declaring(names):
     runnable = [code for code in blocks("README.md") if "MNIST" not in code and "..." not in code]
-    assert len(runnable) == 3
-    names["sn"] = sn
+    assert len(runnable) == 4
+    names |= {"sn": sn, "nn": sn.nn}
     for code in runnable:
         exec(compile(code, "README.md", "exec"), names)
     np.testing.assert_allclose(names["second"].data, -np.sin([0.5]), rtol=1e-6)
+    names["model"] = sn.nn.Linear(3, 2)
+    names["optimizer"] = sn.optim.SGD(names["model"].parameters(), lr=0.1)
+    images, labels = sn.randn(4, 3), sn.tensor([0, 1, 1, 0])
+    losses = [names["step"](images, labels).item() for _ in range(5)]
+    assert losses == sorted(losses, reverse=True) and len(set(losses)) == 5
