@@ -634,15 +634,24 @@ def step_rows(params, grads, numbers, **states):
         raise ValueError(f"all lists must have one length, given {given}")
     rows = list(zip(*([None] * len(params) if each is None else each for each in lists.values()), strict=True))
     for i, row in enumerate(rows):
-        for name, array in zip(lists, row, strict=True):
-            if array is None:
-                continue
-            if array.shape != row[0].shape:
-                wanted = f"params[{i}], {row[0].shape}"
-                raise ValueError(f"{name}[{i}] must have the shape of {wanted}, given {array.shape}")
-            if name != "grads" and not getattr(array.flags, "writeable", True):  # CuPy's arrays can always be written
-                raise ValueError(f"{name}[{i}] is changed in place, but the array given is read-only")
+        shape = row[0].shape
+        for array in row:
+            if array is not None and (array.shape != shape or not getattr(array.flags, "writeable", True)):
+                _refuse_row(i, dict(zip(lists, row, strict=True)))
+                break
     return rows
+
+
+def _refuse_row(i, row):
+    """Raise where an array has another shape than params[i], or one that is written is read-only (CuPy's never are)."""
+    for name, array in row.items():
+        if array is None:
+            continue
+        if array.shape != row["params"].shape:
+            wanted = f"params[{i}], {row['params'].shape}"
+            raise ValueError(f"{name}[{i}] must have the shape of {wanted}, given {array.shape}")
+        if name != "grads" and not getattr(array.flags, "writeable", True):
+            raise ValueError(f"{name}[{i}] is changed in place, but the array given is read-only")
 
 
 def adam_rates(step, lr, beta1, beta2, eps, epsilon_hat):

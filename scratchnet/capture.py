@@ -18,6 +18,8 @@ from scratchnet.autograd import is_grad_enabled
 from scratchnet.recording import Call, Place, Tape, array_of, here, no_number
 from scratchnet.tensor import Tensor
 
+_MOST_PROGRAMS = 64  # of one function; the oldest goes first
+
 
 def capture(function: Callable) -> "Captured":
     """A function that does the same to tensors as ``function``, bit for bit, in less time from the third call on.
@@ -33,7 +35,7 @@ def capture(function: Callable) -> "Captured":
     The first two calls run ``function`` and record its ops, those of its backward passes included; where they agree,
     later calls make the recorded array calls on the new arguments, and nothing else: kernels and their checks, random
     draws, running statistics, gradients handed to ``grad``, optimiser steps. Each set of shapes and dtypes is recorded
-    for itself, and each value of an argument that is no array.
+    for itself, and each value of an argument that is no array; the last 64 of them are kept.
 
     What is decided in Python is decided once: loops and branches, training mode, ``requires_grad``, the choice of
     ``kernels.use``, which tensors are used beside the arguments (their values may change, in place or by ``data``). So
@@ -42,7 +44,8 @@ def capture(function: Callable) -> "Captured":
     ``detect_anomaly()`` every call runs ``function``.
 
     Args:
-        function: takes tensors, arrays and hashable values; returns tensors, in tuples, lists and dicts, or None.
+        function: takes tensors and arrays, also in tuples, lists and dicts, and hashable values; returns tensors, or
+            tuples, lists and dicts of them, or None. It may be a method.
 
     Returns:
         A callable. Its tensors are outside any graph.
@@ -61,22 +64,33 @@ class Captured:
     def __init__(self, function: Callable):
         functools.update_wrapper(self, function)
         self.function, self.name = function, getattr(function, "__name__", repr(function))
-        self._known = {}  # by _key: the tape of the first call, later (program, shape of what is returned)
+        self._known = {}  # by the kinds of the arguments: the tape of the first call, later (program, shape of what is returned)
 
     def __repr__(self):
         return f"<captured {self.name}>"
 
+    def __get__(self, instance, owner=None):
+        """A method captured in its class has a program for each instance."""
+        return self if instance is None else functools.partial(self, instance)
+
     def __call__(self, *args, **options):
         if here.tape is not None or not here.captured:
             return self.function(*args, **options)
-        given = [*args, *options.values()]
-        arrays = [array_of(value) for value in given if _is_array(value)]
-        key = (len(args), *options, *_key(given), is_grad_enabled(), bool(here.watchers))
-        known = self._known.get(key)
+        arrays: list = []
+        kinds = _kind(args, arrays), _kind(options, arrays)
+        identities = list(map(id, arrays))  # two arguments may be one array
+        key = (*kinds, *map(identities.index, identities), is_grad_enabled(), bool(here.watchers))
+        try:
+            known = self._known.get(key)
+        except TypeError as error:
+            wanted = "arguments must be tensors, arrays or hashable"
+            raise TypeError(f"capture: {self.name}: {wanted} ({error})") from None
         if type(known) is tuple:
             program, form = known
             return _fill(form, program.run(arrays))
         tape, form, results = _record(self.function, args, options, arrays)
+        if len(self._known) == _MOST_PROGRAMS:
+            del self._known[next(iter(self._known))]
         self._known[key] = tape if known is None else (Program(self.name, known, tape), form)
         return _fill(form, results)
 
@@ -193,16 +207,17 @@ def _is_array(value) -> bool:
     )
 
 
-def _key(given: Sequence):
-    """What one program is for: of arrays kind, shape, dtype and which of them are one, of the rest the values."""
-    identities = [id(array_of(value)) for value in given]
-    for i, value in enumerate(given):
-        if not _is_array(value):
-            yield value
-            continue
-        array = array_of(value)
-        requires_grad = isinstance(value, Tensor) and value.requires_grad
-        yield type(value), type(array), array.shape, array.dtype, requires_grad, identities.index(identities[i])
+def _kind(value, found: list):
+    """What a program is made for: type, shape and dtype of arrays, which go to ``found``; of all else the value."""
+    if isinstance(value, dict):
+        return (dict, *((name, _kind(each, found)) for name, each in value.items()))
+    if isinstance(value, tuple | list):
+        return (type(value), *(_kind(each, found) for each in value))
+    if not _is_array(value):
+        return value
+    array = array_of(value)
+    found.append(array)
+    return type(value), type(array), array.shape, array.dtype, isinstance(value, Tensor) and value.requires_grad
 
 
 def _record(function, args, options, arrays):

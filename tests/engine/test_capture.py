@@ -225,6 +225,38 @@ def test_arguments_that_are_one_array_have_a_program_of_their_own():
     assert add(x, y=y).item() == 6.0
 
 
+def test_arrays_in_lists_and_dicts_are_arguments_too():
+    total = sn.capture(lambda parts, scale: {"total": [(parts[0] + parts[1]["x"]) * scale["by"]]})
+    for i in range(5):
+        x, y = np.array([float(i)]), Tensor(np.array([10.0 * i]))
+        assert total([Tensor(x), {"x": y}], scale={"by": 2.0})["total"][0].item() == 22.0 * i
+    assert len(total._known) == 1
+    with pytest.raises(TypeError, match=r"capture: <lambda>: arguments must be tensors, arrays or hashable.*set"):
+        total([Tensor(x), {"x": y}], scale={1, 2})
+
+
+def test_a_method_has_a_program_for_each_instance():
+    class Scale:
+        def __init__(self, factor):
+            self.factor = factor
+
+        @sn.capture
+        def __call__(self, x):
+            return x * self.factor
+
+    double, triple = Scale(2.0), Scale(3.0)
+    for i in range(4):
+        x = Tensor(np.array([float(i)]))
+        assert (double(x).item(), triple(x).item()) == (2.0 * i, 3.0 * i)
+
+
+def test_the_number_of_programs_is_bounded():
+    power = sn.capture(lambda x, n: x * float(n))
+    for n in range(200):
+        assert power(Tensor(np.ones(1)), n).item() == n
+    assert len(power._known) == 64
+
+
 def test_gradients_are_recorded_or_not_as_the_caller_has_it():
     weight = Tensor(np.ones(1), requires_grad=True)
     seen = []
