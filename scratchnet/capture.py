@@ -64,7 +64,7 @@ class Captured:
     def __init__(self, function: Callable):
         functools.update_wrapper(self, function)
         self.function, self.name = function, getattr(function, "__name__", repr(function))
-        self._known = {}  # by the kinds of the arguments: the tape of the first call, later (program, shape of what is returned)
+        self._known = {}  # by the kinds of the arguments: the first call's tape, later (program, form of results)
 
     def __repr__(self):
         return f"<captured {self.name}>"
