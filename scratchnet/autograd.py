@@ -53,6 +53,7 @@ def enable_grad():
 @contextlib.contextmanager
 def detect_anomaly():
     """Raise where a NaN first appears, naming the op, forward or backward; check saved arrays exactly. Slow."""
+    recording.refuse("detect_anomaly()", "put it around the call")
     before, _modes.anomaly = _modes.anomaly, True
     try:
         with recording.uncaptured():
@@ -119,18 +120,27 @@ def backward(
             leaf = node.leaf()
             if leaf is None:
                 continue
-            if leaf.grad is None and (id(_owner(gradient.data)) in handed_out or 0 in gradient.data.strides):
-                gradient = gradient.clone()
-            with recording.paused() as tape:
-                _hand_out(gradient, leaf)
-            if tape is not None:
-                tape.note(_hand_out, [gradient], {"leaf": leaf}, ())
-            handed_out.add(id(_owner(leaf.grad.data)))
+            shared = id(_owner(gradient.data)) in handed_out or 0 in gradient.data.strides
+            _hand_out(gradient, leaf, shared)
+            handed_out.update((id(_owner(gradient.data)), id(_owner(leaf.grad_now.data))))
 
 
-def _hand_out(gradient, leaf: Tensor) -> None:
+def _hand_out(gradient: Tensor, leaf: Tensor, shared: bool) -> None:
+    tape = recording.here.tape
+    if tape is None or not tape.outlives(leaf):
+        _add_gradient(gradient, leaf, shared)
+        return
+    with recording.paused():
+        _add_gradient(gradient, leaf, shared)
+    tape.note(_add_gradient, [gradient], {"leaf": leaf, "shared": shared}, ())
+
+
+def _add_gradient(gradient, leaf: Tensor, shared: bool) -> None:
     gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
-    leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+    if leaf.grad_now is not None:
+        leaf.grad_now = leaf.grad_now + gradient
+    else:
+        leaf.grad_now = gradient.clone() if shared else gradient
 
 
 def _owner(array):
@@ -164,7 +174,7 @@ def _roots(caller: str, outputs: Sequence[Tensor], grad_outputs) -> list[tuple[N
         if g is None:
             if y.data.size != 1:
                 raise ValueError(f"{caller}: an output of shape {y.shape} is no scalar and needs a grad_output")
-            g = Tensor(np.ones_like(y.data))
+            g = Tensor(recording.constant(np.ones_like(y.data)))
         if not isinstance(g, Tensor):
             raise TypeError(f"{caller}: a grad_output must be a tensor or None, got {type(g).__name__}")
         if g.shape != y.shape:

@@ -5,7 +5,7 @@ what its backward pass needs, in which order gradients arrive. A tape (``recordi
 arrays come from. A *program*, made of two tapes that agree, makes them again, on other inputs.
 
 What did not go through the tape is found out: its *foreign* arrays, which neither were inputs nor came out of a noted
-call, must be the same in both runs, as parameters are, and constants.
+call, must be the very same in both runs, as parameters are.
 """
 
 import functools
@@ -39,9 +39,11 @@ def capture(function: Callable) -> "Captured":
 
     What is decided in Python is decided once: loops and branches, training mode, ``requires_grad``, the choice of
     ``kernels.use``, which tensors are used beside the arguments (their values may change, in place or by ``data``). So
-    let the first two calls see different data, and make a new capture after such a change. Python's own values stay
-    (prints and appends happen in the first two calls alone); ``item()`` and its like are refused. Within
-    ``detect_anomaly()`` every call runs ``function``.
+    let the first two calls see different data, and make a new capture after such a change. Python's own values stay:
+    prints and appends happen in the first two calls alone, and so does what NumPy does to ``data`` behind the ops'
+    backs, unless its result comes back into an op, which is refused. Refused are also ``item()`` and its like, writing
+    into an argument or its ``grad``, and shapes that depend on values. Within ``detect_anomaly()`` every call runs
+    ``function``.
 
     Args:
         function: takes tensors and arrays, also in tuples, lists and dicts, and hashable values; returns tensors, or
@@ -52,7 +54,7 @@ def capture(function: Callable) -> "Captured":
 
     Raises, when called:
         RuntimeError: the first two calls did different things, or used an array that is another in each of them and
-            comes from no op: it must be an argument.
+            comes from no op: it must be an argument. The second call has run by then.
         TypeError: the function returns something else.
     """
     return Captured(function)
@@ -87,8 +89,11 @@ class Captured:
             raise TypeError(f"capture: {self.name}: {wanted} ({error})") from None
         if type(known) is tuple:
             program, form = known
-            return _fill(form, program.run(arrays))
-        tape, form, results = _record(self.function, args, options, arrays)
+            if program.fits():
+                return _fill(form, program.run(arrays))
+            known = None
+        self._known.pop(key, None)
+        tape, form, results = _record(self.function, args, options)
         if len(self._known) == _MOST_PROGRAMS:
             del self._known[next(iter(self._known))]
         self._known[key] = tape if known is None else (Program(self.name, known, tape), form)
@@ -114,9 +119,19 @@ class Program:
         why = _disagreement(first, second)
         if why:
             raise RuntimeError(f"capture: {name}: {why}")
-        self._steps = _with_last_uses(second.calls, {*second.results, *second.foreign})
+        self._name = name
+        self._steps = _with_last_uses(second.calls, {*second.results, *second.foreign, *second.constants})
         self._results, self._count = second.results, second.count
-        self._foreign = list(second.foreign.items())
+        self._foreign, self._constants = list(second.foreign.items()), list(second.constants.items())
+        self._kinds = self._foreign_kinds()
+
+    def fits(self) -> bool:
+        """Whether the foreign arrays, such as a parameter's, have the shapes and dtypes of the recording."""
+        return self._kinds == self._foreign_kinds()
+
+    def _foreign_kinds(self):
+        arrays = [array_of(source) for _, source in self._foreign]
+        return [(type(array), array.shape, array.dtype) for array in arrays]
 
     def run(self, inputs: Sequence) -> list:
         """Make all calls on other inputs; returns the arrays of the results."""
@@ -124,21 +139,28 @@ class Program:
         values[: len(inputs)] = inputs
         for place, source in self._foreign:
             values[place] = array_of(source)  # a parameter's array may be another by now
+        for place, array in self._constants:
+            values[place] = array
         with np.errstate(all="ignore"):
             for step in self._steps:
-                _do(step.call, values)
+                _do(step.call, values, self._name)
                 for place in step.last:
                     values[place] = None
         return [values[place] for place in self._results]
 
 
-def _do(call: Call, values: list) -> None:
+def _do(call: Call, values: list, owner: str) -> None:
     params = _filled(call.params, values) if call.inside else call.params
     found = call.function(*[values[place] for place in call.sources], **params)
     if call.targets:
         found = found if isinstance(found, tuple) else (found,)
-        for place, array in zip(call.targets, found, strict=True):
+        for place, array, shape in zip(call.targets, found, call.shapes, strict=True):
             values[place] = no_number(array)
+            if array.shape != shape:
+                raise RuntimeError(
+                    f"capture: {owner}: {_words(call)} made an array of shape {array.shape}, {shape} in the recording: "
+                    "shapes may not depend on values"
+                )
     if here.watchers and call.name is not None:
         for watch in here.watchers:
             watch(call.name, Tensor(values[call.targets[0]]), [Tensor(values[place]) for place in call.sources])
@@ -170,18 +192,28 @@ def _disagreement(first: Tape, second: Tape) -> str | None:
             return f"call {number} was {_words(a)} in the first run and {_words(b)} in the second"
         if (a.sources, a.targets) != (b.sources, b.targets):
             return f"{this}, got other arrays in the second run than in the first"
+        if a.shapes != b.shapes:
+            return f"{this}, made other shapes in the second run than in the first: they may not depend on values"
         for name in a.params.keys() | b.params.keys():
             if not _same(a.params.get(name), b.params.get(name)):
                 return f"{this}: {name} was another in the second run"
         for position, place in enumerate(a.sources):
             if place in first.foreign and not _same(first.foreign[place], second.foreign[place]):
+                shape = array_of(first.foreign[place]).shape
                 return (
-                    f"{this}: argument {position}, shape {array_of(first.foreign[place]).shape}, was another in the "
-                    "second run than in the first, and no op made it: pass it as an argument, or compute it by ops"
+                    f"{this}: argument {position}, shape {shape}, was made anew in each run, and not by an op: pass it "
+                    "as an argument, make it once outside, or compute it by ops"
                 )
+            if place in first.constants and not _equal(first.constants[place], second.constants[place]):
+                return f"{this}: argument {position}, a number, was another in the second run than in the first"
     if len(first.calls) != len(second.calls):
         return f"the first run made {len(first.calls)} calls, the second {len(second.calls)}"
-    return None if first.results == second.results else "the two runs returned different results"
+    if first.results != second.results:
+        return "the two runs returned different results"
+    for place in first.results:
+        if place in first.foreign and not _same(first.foreign[place], second.foreign[place]):
+            return "a tensor that it returned was made anew in each run, and not by an op"
+    return None
 
 
 def _words(call: Call) -> str:
@@ -189,16 +221,18 @@ def _words(call: Call) -> str:
 
 
 def _same(a, b) -> bool:
-    """One object, or equal values; of arrays equal bits, of tensors those of their arrays."""
+    """One object; of tensors and arrays one array, of other things equal ones of one type."""
     if a is b:
         return True
     if _is_array(a) and _is_array(b):
-        a, b = array_of(a), array_of(b)
-        alike = type(a) is type(b) and a.shape == b.shape and a.dtype == b.dtype
-        return a is b or (alike and a.tobytes() == b.tobytes())
+        return array_of(a) is array_of(b)
     if isinstance(a, (tuple, list)):
         return type(a) is type(b) and len(a) == len(b) and all(map(_same, a, b))
     return type(a) is type(b) and bool(a == b)
+
+
+def _equal(a, b) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 def _is_array(value) -> bool:
@@ -214,34 +248,52 @@ def _kind(value, found: list):
     if isinstance(value, tuple | list):
         return (type(value), *(_kind(each, found) for each in value))
     if not _is_array(value):
-        return value
+        return type(value), value.hex() if isinstance(value, float) else value  # 0.0 is not -0.0, NaN is NaN
     array = array_of(value)
     found.append(array)
-    return type(value), type(array), array.shape, array.dtype, isinstance(value, Tensor) and value.requires_grad
+    requires_grad = isinstance(value, Tensor) and value.requires_grad
+    return type(value), type(array), array.shape, array.strides, array.dtype, requires_grad
 
 
-def _record(function, args, options, arrays):
+def _aside(value, found: list):
+    """The argument with each of its arrays seen from a new one: the function may know the array itself, too."""
+    if isinstance(value, dict):
+        return {name: _aside(each, found) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return _like(value, [_aside(each, found) for each in value])
+    if not _is_array(value):
+        return value
+    view = array_of(value)[...]
+    if isinstance(value, Tensor):
+        view = Tensor(view, value.requires_grad, version=value.version)
+    found.append(view)
+    return view
+
+
+def _record(function, args, options):
     """(tape, form of the results, their arrays) of a call."""
-    tape = here.tape = Tape(arrays)
+    inputs: list = []
+    args, options = _aside(args, inputs), _aside(options, inputs)
+    tape = here.tape = Tape(inputs)
     try:
         result = function(*args, **options)
     finally:
         here.tape = None
-    found = []
+    found: list = []
     form = _form(result, found)
-    tape.results = tuple([tape.place(array) for array in found])
-    return tape, form, found
+    tape.results = tuple([tape.place(tensor) for tensor in found])
+    return tape, form, [tensor.data for tensor in found]
 
 
 def _form(result, found: list):
-    """The result with a number in place of each tensor, whose arrays go to ``found``."""
+    """The result with a number in place of each tensor; these go to ``found``."""
     if isinstance(result, Tensor):
-        found.append(result.data)
+        found.append(result)
         return len(found) - 1
     if isinstance(result, dict):
         return {name: _form(value, found) for name, value in result.items()}
     if isinstance(result, tuple | list):
-        return type(result)([_form(value, found) for value in result])
+        return _like(result, [_form(value, found) for value in result])
     if result is not None:
         raise TypeError(f"capture: a captured function returns tensors, got {type(result).__name__}")
     return None
@@ -253,5 +305,10 @@ def _fill(form, arrays: list):
     if isinstance(form, dict):
         return {name: _fill(value, arrays) for name, value in form.items()}
     if isinstance(form, tuple | list):
-        return type(form)([_fill(value, arrays) for value in form])
+        return _like(form, [_fill(value, arrays) for value in form])
     return Tensor(arrays[form])
+
+
+def _like(sequence, values: list):
+    """A list, a tuple or a named tuple of the values."""
+    return type(sequence)(*values) if hasattr(sequence, "_fields") else type(sequence)(values)

@@ -11,6 +11,7 @@ import numpy as np
 from scratchnet import random
 from scratchnet.device import module_of, to_device
 from scratchnet.errors import explain
+from scratchnet.recording import call
 from scratchnet.tensor import Tensor, get_default_dtype, tensor
 
 __all__ = [
@@ -27,25 +28,34 @@ def _shape(size) -> tuple[int, ...]:
 
 
 def _moved(array, device, requires_grad=False) -> Tensor:
-    return Tensor(to_device(array, device or "cpu"), requires_grad)
+    return Tensor(array if device is None else call(to_device, [array], where=device), requires_grad)
+
+
+def _made(name, device, *args, **options):
+    """``numpy.name(*args, **options)``, or CuPy's where the device is a GPU."""
+    return call(_make, name=name, device=device or "cpu", args=args, options=options)
+
+
+def _make(name, device, args, options):
+    return getattr(module_of(device), name)(*args, **options)
 
 
 def zeros(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
-    return Tensor(module_of(device or "cpu").zeros(_shape(size), dtype or get_default_dtype()), requires_grad)
+    return Tensor(_made("zeros", device, _shape(size), dtype or get_default_dtype()), requires_grad)
 
 
 def ones(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
-    return Tensor(module_of(device or "cpu").ones(_shape(size), dtype or get_default_dtype()), requires_grad)
+    return Tensor(_made("ones", device, _shape(size), dtype or get_default_dtype()), requires_grad)
 
 
 def empty(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
-    return Tensor(module_of(device or "cpu").empty(_shape(size), dtype or get_default_dtype()), requires_grad)
+    return Tensor(_made("empty", device, _shape(size), dtype or get_default_dtype()), requires_grad)
 
 
 def full(size, fill_value, dtype=None, device=None, requires_grad=False) -> Tensor:
     size = (size,) if isinstance(size, int) else size
     dtype = dtype or tensor(fill_value).dtype
-    return Tensor(module_of(device or "cpu").full(_shape((size,)), fill_value, dtype), requires_grad)
+    return Tensor(_made("full", device, _shape((size,)), fill_value, dtype), requires_grad)
 
 
 def zeros_like(x: Tensor, dtype=None, device=None) -> Tensor:
@@ -57,32 +67,36 @@ def ones_like(x: Tensor, dtype=None, device=None) -> Tensor:
 
 
 def full_like(x: Tensor, fill_value, dtype=None, device=None) -> Tensor:
-    return _like(np.full_like, x, dtype, device, fill_value)
+    return _like(np.full_like, x, dtype, device, fill_value=fill_value)
 
 
 def empty_like(x: Tensor, dtype=None, device=None) -> Tensor:
     return _like(np.empty_like, x, dtype, device)
 
 
-def _like(make, x, dtype, device, *values) -> Tensor:
-    values = make(x.data, *values, dtype=dtype)  # where x is: NumPy's functions find CuPy's
-    return Tensor(values if device is None else to_device(values, device))
+def _like(make, x, dtype, device, **options) -> Tensor:
+    return _moved(call(make, [x], dtype=dtype, **options), device)  # where x is: NumPy's functions find CuPy's
 
 
 def eye(n: int, m: int | None = None, dtype=None, device=None) -> Tensor:
-    return Tensor(module_of(device or "cpu").eye(n, m, dtype=dtype or get_default_dtype()))
+    return Tensor(_made("eye", device, n, m, dtype=dtype or get_default_dtype()))
 
 
 def arange(start, end=None, step=1, dtype=None, device=None) -> Tensor:
     start, end = (0, start) if end is None else (start, end)
     if not (math.isfinite(start) and math.isfinite(end) and math.isfinite(step)) or step == 0:
         raise ValueError(f"arange: numbers must be finite and step not 0, got start {start}, end {end}, step {step}")
-    values = np.arange(start, end, step)
-    return _moved(values.astype(dtype or (get_default_dtype() if values.dtype.kind == "f" else np.int64)), device)
+    floating = np.result_type(start, end, step).kind == "f"
+    dtype = dtype or (get_default_dtype() if floating else np.int64)
+    return _moved(call(_arange, start=start, end=end, step=step, dtype=dtype), device)
+
+
+def _arange(start, end, step, dtype):
+    return np.arange(start, end, step).astype(dtype)
 
 
 def linspace(start, end, steps: int, dtype=None, device=None) -> Tensor:
-    return _moved(np.linspace(start, end, steps, dtype=dtype or get_default_dtype()), device)
+    return _moved(_made("linspace", "cpu", start, end, steps, dtype=dtype or get_default_dtype()), device)
 
 
 def rand(*size, generator=None, dtype=None, device=None, requires_grad=False) -> Tensor:

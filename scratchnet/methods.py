@@ -13,7 +13,7 @@ from scratchnet import autograd, ops, random
 from scratchnet.device import array_module, device, device_of, on_host, one_device, to_device
 from scratchnet.errors import explained
 from scratchnet.ops.transfer import transfer
-from scratchnet.recording import call, noted
+from scratchnet.recording import call, constant, here, noted
 from scratchnet.tensor import Tensor
 
 
@@ -102,7 +102,7 @@ def _index(index):
         return tuple(_index(i) for i in index)
     if isinstance(index, Tensor):
         return index.data
-    return np.asarray(index) if isinstance(index, list) else index
+    return constant(np.asarray(index)) if isinstance(index, list) else index
 
 
 def _getitem(self, index):
@@ -200,6 +200,8 @@ def _write(self, index, value, method):
             f"{method}: a tensor that requires a gradient cannot be written in place; use no_grad() or an op without _"
         )
     index = _index(index)
+    if here.tape is not None:
+        here.tape.refuse_writing(self, method)
     try:
         _with(_assign, self, value, index=index, version=self.version)
     except (ValueError, IndexError) as error:

@@ -10,6 +10,7 @@ _default = np.random.default_rng(0)
 _own = threading.local()
 
 
+@recording.repeated
 def manual_seed(seed: int) -> np.random.Generator:
     """Restart the default generator from ``seed`` and return it.
 

@@ -63,17 +63,19 @@ def noted(function: Callable) -> Callable:
 def repeated(function: Callable) -> Callable:
     """Decorator: what is called in a captured function is called again, with the same arguments, in its later runs.
 
-    It is for what acts on objects, like an optimiser's step. The result is a tensor or None.
+    It is for what acts on objects, like an optimiser's step. Of results, tensors may be used.
     """
 
     @functools.wraps(function)
     def wrapper(*args, **options):
         if here.tape is None:
             return function(*args, **options)
+        if any(map(callable, args[1:])):
+            refuse(f"{function.__name__}() with a function", "call the function before")
         with paused() as tape:
             result = function(*args, **options)
         params = {"function": function, "args": args, "options": options}
-        tape.note(_again, (), params, () if result is None else (result.data,))
+        tape.note(_again, (), params, (result.data,) if hasattr(result, "node") else ())
         return result
 
     return wrapper
@@ -81,7 +83,14 @@ def repeated(function: Callable) -> Callable:
 
 def _again(function, args, options):
     result = function(*args, **options)
-    return None if result is None else result.data
+    return result.data if hasattr(result, "node") else None
+
+
+def constant(array):
+    """The array, which follows from shapes and from Python's numbers alone, and is never written."""
+    if here.tape is not None:
+        here.tape.note_constant(array)
+    return array
 
 
 @contextlib.contextmanager
@@ -104,13 +113,10 @@ def uncaptured():
         here.captured = before
 
 
-def refuse(what: str) -> None:
-    """Raise where a tape runs: the program would know nothing of what Python does with the value."""
+def refuse(what: str, instead: str) -> None:
+    """Raise where a tape runs: later calls would know nothing of what Python does here."""
     if here.tape is not None:
-        raise RuntimeError(
-            f"{what} in a captured function: later calls would not see its value change. Return the tensor and look "
-            "at it outside"
-        )
+        raise RuntimeError(f"{what} in a captured function would happen in its first two calls alone: {instead}")
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Call:
-    """``function`` of the arrays at the places ``sources``; its results go to ``targets``.
+    """``function`` of the arrays at the places ``sources``; its results, of these ``shapes``, go to ``targets``.
 
     ``inside`` are the places of arrays within ``params``, ``name`` is what watchers are told, None where it is no op.
     """
@@ -131,6 +137,7 @@ class Call:
     params: dict[str, Any]
     sources: tuple[int, ...]
     targets: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     inside: tuple[int, ...]
     name: str | None
 
@@ -139,14 +146,19 @@ class Tape:
     """The calls of one run. Every array has a place, a number; ``foreign`` are the arrays that no noted call made.
 
     It holds no array that the function lets go of, so that recording takes no more memory than running.
+
+    Args:
+        inputs: the arguments, tensors and arrays.
     """
 
     def __init__(self, inputs: Sequence):
         self.calls: list[Call] = []
         self.foreign: dict[int, Any] = {}  # place -> the tensor, or array, that was seen there first
+        self.constants: dict[int, Any] = {}  # place -> array
         self.results: tuple[int, ...] = ()
         self.count = 0
         self._places: dict[int, tuple[weakref.ref, int]] = {}  # by id: no other array can have it while this one lives
+        self._inputs = inputs
         for array in inputs:
             self._new_place(array)
 
@@ -154,7 +166,36 @@ class Tape:
         places, inside = tuple([self.place(source) for source in sources]), []
         params = {name: self._with_places(value, inside) for name, value in params.items()}
         targets = tuple([self._new_place(array) for array in results])
-        self.calls.append(Call(function, params, places, targets, tuple(inside), name))
+        shapes = tuple([array.shape for array in results])
+        self.calls.append(Call(function, params, places, targets, shapes, tuple(inside), name))
+
+    def note_constant(self, array) -> None:
+        self.constants[self._new_place(array)] = array
+
+    def note_gradient(self, leaf) -> None:
+        """The gradient that the leaf has now is read, whoever gave it."""
+        if self.outlives(leaf):
+            self.note(_gradient_of, (), {"leaf": leaf}, (leaf.grad_now.data,))
+
+    def outlives(self, leaf) -> bool:
+        """Whether the leaf is a tensor from outside, whose ``grad`` is seen after the call.
+
+        Raises:
+            RuntimeError: it is an argument, of which every call has another.
+        """
+        if any(leaf is value for value in self._inputs):
+            raise RuntimeError(
+                "the grad of an argument of a captured function cannot be filled: use autograd.grad, and return it"
+            )
+        return self.place(leaf) in self.foreign
+
+    def refuse_writing(self, tensor, method: str) -> None:
+        """Raise if the tensor is an argument or a view of one."""
+        if any(getattr(value, "version", None) is tensor.version for value in self._inputs):
+            raise RuntimeError(
+                f"{method}: an argument of a captured function cannot be written: write into a clone, or into a tensor "
+                "from outside that is no argument"
+            )
 
     def place(self, source) -> int:
         array = array_of(source)
@@ -182,6 +223,12 @@ class Tape:
         self._places[id(array)] = weakref.ref(array), self.count
         self.count += 1
         return self.count - 1
+
+
+def _gradient_of(leaf):
+    if leaf.grad_now is None:
+        raise RuntimeError("a captured function reads a gradient that was there when it was recorded, and is not now")
+    return leaf.grad_now.data
 
 
 def array_of(source):

@@ -12,7 +12,7 @@ import weakref
 import numpy as np
 
 from scratchnet.device import device_of, to_device
-from scratchnet.recording import refuse
+from scratchnet.recording import call, here, refuse
 
 _sequence = itertools.count()
 _default_dtype = np.dtype(np.float32)
@@ -106,6 +106,10 @@ def _is_cupy(value) -> bool:
     return type(value).__module__.startswith("cupy")
 
 
+def _set_grad(gradient=None, *, leaf: "Tensor") -> None:
+    leaf.grad_now = None if gradient is None else Tensor(gradient)
+
+
 class Tensor:
     """An n-dimensional array with a place in a gradient graph.
 
@@ -117,7 +121,7 @@ class Tensor:
         requires_grad: whether to record what is computed from this tensor. Floating dtypes only.
     """
 
-    __slots__ = ("__weakref__", "data", "grad", "node", "version")
+    __slots__ = ("__weakref__", "data", "grad_now", "node", "version")
     __array_ufunc__ = None  # array * tensor must reach Tensor.__rmul__
 
     def __init__(self, data, requires_grad: bool = False, *, node: Node | None = None, version=None):
@@ -125,7 +129,7 @@ class Tensor:
             data = tensor(data).data
         self.data = data
         self.node = node
-        self.grad = None
+        self.grad_now = None
         self.version = version if version is not None else [0]
         if requires_grad:
             self.requires_grad_()
@@ -135,6 +139,19 @@ class Tensor:
     is_cuda = property(lambda self: self.device != "cpu")
     is_leaf = property(lambda self: self.node is None or self.node.op is None)
     grad_fn = property(lambda self: None if self.is_leaf else self.node)
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """The gradient that ``backward()`` has added up here, or that was assigned."""
+        if here.tape is not None and self.grad_now is not None:
+            here.tape.note_gradient(self)
+        return self.grad_now
+
+    @grad.setter
+    def grad(self, value: "Tensor | None") -> None:
+        self.grad_now = value
+        if here.tape is not None and here.tape.outlives(self):
+            here.tape.note(_set_grad, () if value is None else (value,), {"leaf": self}, ())
 
     @property
     def requires_grad(self) -> bool:
@@ -163,6 +180,8 @@ class Tensor:
 
     def detach(self) -> "Tensor":
         """The same array outside any graph. Writing into it is noticed by the graph that saved it."""
+        if here.tape is not None:
+            here.tape.place(self)  # as its owner, whose array may be replaced
         return Tensor(self.data, version=self.version)
 
     def numpy(self) -> np.ndarray:
@@ -172,7 +191,7 @@ class Tensor:
             RuntimeError: the tensor requires a gradient (use ``detach()``).
             TypeError: the tensor is not on the CPU.
         """
-        refuse("numpy()")
+        refuse("numpy()", "return the tensor and look at it outside")
         if self.requires_grad:
             raise RuntimeError("numpy() of a tensor that requires a gradient: use detach().numpy()")
         if self.device != "cpu":
@@ -181,13 +200,13 @@ class Tensor:
 
     def item(self):
         """The only element as a Python number. Raises ValueError for any other number of elements."""
-        refuse("item()")
+        refuse("item()", "return the tensor and look at it outside")
         if self.data.size != 1:
             raise ValueError(f"item() needs exactly one element, the tensor has shape {self.shape}")
         return self.data.item()
 
     def tolist(self):
-        refuse("tolist()")
+        refuse("tolist()", "return the tensor and look at it outside")
         return self.data.tolist()
 
     def size(self, dim: int | None = None):
@@ -248,8 +267,14 @@ def tensor(data, dtype=None, device: str | None = None, requires_grad: bool = Fa
         TypeError: ``data`` is not numeric or ragged.
         ValueError, RuntimeError: there is no such device.
     """
-    if isinstance(data, Tensor):
-        data = data.data
+    if isinstance(data, Tensor | np.ndarray) or _is_cupy(data):
+        array = call(_copied, [data], dtype=dtype, device=device)
+    else:
+        array = call(_copied, data=data, dtype=dtype, device=device)
+    return Tensor(array, requires_grad)
+
+
+def _copied(data, dtype, device):
     given = getattr(data, "dtype", None)
     try:
         array = data.copy(order="K") if _is_cupy(data) else np.array(data, order="K")
@@ -264,7 +289,7 @@ def tensor(data, dtype=None, device: str | None = None, requires_grad: bool = Fa
             raise TypeError(f"tensor: dtype must be a NumPy dtype such as np.float32, got {dtype!r}") from None
     elif given is None and array.dtype.kind == "f":
         array = array.astype(_default_dtype)
-    return Tensor(array if device is None else to_device(array, device), requires_grad)
+    return array if device is None else to_device(array, device)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

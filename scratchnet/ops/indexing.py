@@ -12,7 +12,7 @@ from scratchnet.device import array_module, device_of, on_host, one_device, to_d
 from scratchnet.ops.elementwise import where
 from scratchnet.ops.registry import Bad, S, op
 from scratchnet.ops.shape import axis, cat
-from scratchnet.recording import noted
+from scratchnet.recording import constant, noted
 from scratchnet.tensor import Tensor
 
 
@@ -245,7 +245,7 @@ def pad(x, /, pad, mode="constant", value=0.0):
                 f"pad: {mode} padding ({before}, {after}) must be non-negative"
                 + (f" and smaller than {limit + 1} for an axis of size {size}" if limit is not None else "")
             )
-        places = np.pad(np.arange(size), (before, after), mode=_PAD_MODES[mode])
+        places = constant(np.pad(np.arange(size), (before, after), mode=_PAD_MODES[mode]))
         x = getitem(x, index=(slice(None),) * dim + (places,))
     return x
 
@@ -258,7 +258,7 @@ def _pad_constant(x, pairs, value):
             size = x.shape[dim]
             x = x[(slice(None),) * dim + (slice(max(0, -before), size - max(0, -after)),)]
         blocks = [
-            [Tensor(xp.full((*x.shape[:dim], n, *x.shape[dim + 1 :]), value, x.dtype))] if n > 0 else []
+            [Tensor(constant(xp.full((*x.shape[:dim], n, *x.shape[dim + 1 :]), value, x.dtype)))] if n > 0 else []
             for n in (before, after)
         ]
         if any(blocks):

@@ -9,6 +9,7 @@ from scratchnet.ops.indexing import getitem
 from scratchnet.ops.linalg import matmul
 from scratchnet.ops.registry import Bad, S, op
 from scratchnet.ops.shape import transpose
+from scratchnet.recording import constant
 from scratchnet.tensor import Tensor
 
 
@@ -49,7 +50,7 @@ def _linear_matrix(size, target, scale, align_corners, like):
     rows = np.arange(target)
     matrix[rows, low] += 1 - (source - low)
     matrix[rows, high] += source - low
-    return Tensor(to_device(matrix.astype(like.dtype), like.device))
+    return Tensor(constant(to_device(matrix.astype(like.dtype), like.device)))
 
 
 def _by_loops(input, size=None, scale_factor=None, mode="nearest", align_corners=False):
@@ -109,7 +110,7 @@ def interpolate(input, /, size=None, scale_factor=None, mode="nearest", align_co
         rows, columns = (
             np.minimum((np.arange(t) * s).astype(int), n - 1) for t, s, n in zip(target, scales, sizes, strict=True)
         )
-        return getitem(input, index=(slice(None), slice(None), rows[:, None], columns))
+        return getitem(input, index=(slice(None), slice(None), constant(rows[:, None]), constant(columns)))
     rows, columns = (
         _linear_matrix(n, t, s, align_corners, input) for n, t, s in zip(sizes, target, scales, strict=True)
     )

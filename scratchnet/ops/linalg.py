@@ -7,6 +7,7 @@ from scratchnet.device import array_module
 from scratchnet.ops.reductions import sum as sum_
 from scratchnet.ops.registry import Bad, S, op
 from scratchnet.ops.shape import squeeze, transpose, unsqueeze
+from scratchnet.recording import constant
 from scratchnet.tensor import Tensor
 
 
@@ -125,7 +126,7 @@ def _einsum_vjp(g, operands, equation, shapes, needs):
         others = [(t, x) for j, (t, x) in enumerate(zip(terms, operands, strict=True)) if j != i]
         lost = [c for c in term if c not in right and not any(c in t for t, _ in others)]
         for c in lost:  # an axis that was only summed over: its gradient repeats along it
-            others.append((c, Tensor(array_module(g.data).ones(shapes[i][term.index(c)], g.dtype))))
+            others.append((c, Tensor(constant(array_module(g.data).ones(shapes[i][term.index(c)], g.dtype)))))
         subscripts = ",".join([right, *(t for t, _ in others)]) + "->" + term
         pieces.append(_einsum([g, *(x for _, x in others)], subscripts))
     return tuple(pieces)

@@ -18,7 +18,7 @@ from scratchnet.ops.indexing import gather
 from scratchnet.ops.reductions import log_softmax, mean, sum
 from scratchnet.ops.registry import Bad, Kink, S, elementwise, op
 from scratchnet.ops.shape import unsqueeze
-from scratchnet.recording import call, noted
+from scratchnet.recording import call, constant, noted
 from scratchnet.tensor import Tensor
 
 
@@ -36,9 +36,14 @@ def _constant(value, like):
     """A weight given as tensor, array or list, in the dtype of ``like`` and, unless it is a tensor, on its device."""
     if isinstance(value, Tensor):
         one_device("weight", {"input": like.device, "weight": value.device})
-        return Tensor(value.data.astype(like.dtype, copy=False))
-    value = value.astype(like.dtype) if hasattr(value, "dtype") else np.asarray(value, like.dtype)
-    return Tensor(to_device(value, like.device))
+        return astype(value.detach(), like.dtype) if value.dtype != like.dtype else value.detach()
+    if hasattr(value, "dtype"):
+        return Tensor(call(_converted, [value], dtype=like.dtype, device=like.device))
+    return Tensor(constant(to_device(np.asarray(value, like.dtype), like.device)))
+
+
+def _converted(array, dtype, device):
+    return to_device(array.astype(dtype), device)
 
 
 def _same_shape(name, input, target):
@@ -285,15 +290,15 @@ def _weighted_mean(loss, weights, reduction):
 
 
 def _class_weights(weight, classes, like):
-    """An array of one number a class, ones for None."""
-    weight = _constant(np.ones(classes) if weight is None else weight, like).data
+    """A tensor of one number a class, ones for None."""
+    weight = _constant([1.0] * classes if weight is None else weight, like)
     if weight.shape != (classes,):
         raise ValueError(f"weight must have one element for each of {classes} classes, got shape {weight.shape}")
     return weight
 
 
 @noted
-def _by_label(labels, *, weight, ignore_index):
+def _by_label(labels, weight, *, ignore_index):
     """Each label's weight (0 for the ignored ones), and labels with those made class 0."""
     kept = labels != ignore_index
     safe = np.where(kept, labels, 0)
@@ -360,7 +365,7 @@ def nll_loss(input, target, /, weight=None, ignore_index=-100, reduction="mean")
     dim = _class_axis("nll_loss", input, target)
     call(_check_labels, [target], name="nll_loss", classes=input.shape[dim], ignore_index=ignore_index)
     every = _class_weights(weight, input.shape[dim], input)
-    weights, labels = _by_label(target, weight=every, ignore_index=ignore_index)
+    weights, labels = _by_label(target, every, ignore_index=ignore_index)
     picked = gather(input, unsqueeze(Tensor(labels), dim), dim).squeeze(dim)
     return _weighted_mean(picked * neg(Tensor(weights)), weights, reduction)
 
@@ -402,8 +407,8 @@ def cross_entropy(input, target, /, weight=None, ignore_index=-100, reduction="m
     if label_smoothing == 0:
         return loss
     every = _class_weights(weight, input.shape[dim], input)
-    weights, _ = _by_label(target, weight=every, ignore_index=ignore_index)
-    spread = Tensor(every.reshape([-1 if d == dim else 1 for d in range(input.ndim)]) / -input.shape[dim])
+    weights, _ = _by_label(target, every, ignore_index=ignore_index)
+    spread = every.reshape([-1 if d == dim else 1 for d in range(input.ndim)]) / float(-input.shape[dim])
     kept = astype(not_equal(target, ignore_index), input.dtype)
     smooth = _weighted_mean(sum(logp * spread, dim) * kept, weights, reduction)
     return loss * (1 - label_smoothing) + smooth * label_smoothing

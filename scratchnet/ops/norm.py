@@ -9,7 +9,7 @@ from scratchnet.device import array_module
 from scratchnet.ops.elementwise import square
 from scratchnet.ops.reductions import mean
 from scratchnet.ops.registry import Bad, S, op
-from scratchnet.recording import call
+from scratchnet.recording import call, constant
 from scratchnet.tensor import Tensor
 
 
@@ -67,9 +67,9 @@ def batch_norm(input, weight, bias, /, eps):
 def _normalise(input, groups, eps):
     """Mean 0 and variance 1 within each of ``groups`` groups of a sample's channels."""
     n = input.shape[0]
-    unit = array_module(input.data).ones(n * groups, input.dtype)
+    unit = constant(array_module(input.data).ones(n * groups, input.dtype))
     rows = input.reshape((1, n * groups, math.prod(input.shape[1:]) // groups))
-    return batch_norm(rows, unit, np.zeros_like(unit), eps).reshape(input.shape)
+    return batch_norm(rows, unit, constant(np.zeros_like(unit)), eps).reshape(input.shape)
 
 
 def _affine(normal, weight, bias):

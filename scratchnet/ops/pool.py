@@ -9,7 +9,7 @@ from scratchnet.ops.indexing import masked_fill
 from scratchnet.ops.linalg import matmul
 from scratchnet.ops.registry import Bad, Kink, S, op
 from scratchnet.ops.shape import transpose
-from scratchnet.recording import noted
+from scratchnet.recording import constant, noted
 from scratchnet.tensor import Tensor
 
 _WINDOWS = (
@@ -314,7 +314,7 @@ def _averaging_matrix(size, parts, like):
     matrix = np.zeros((parts, size), like.dtype)
     for i, (start, stop) in enumerate(_cells(size, parts)):
         matrix[i, start:stop] = 1 / (stop - start)
-    return Tensor(to_device(matrix, like.device))
+    return Tensor(constant(to_device(matrix, like.device)))
 
 
 def _adaptive_by_loops(reduce):

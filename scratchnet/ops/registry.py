@@ -260,7 +260,7 @@ class Op:
             like = next((v.data for v in values if isinstance(v, Tensor)), None)
             integral = like.dtype if like is not None and like.dtype.kind in "iu" else None
             dtype = np.bool_ if isinstance(value, bool) else floating or integral
-            value = Tensor(np.asarray(value, dtype=dtype, like=like))
+            value = Tensor(recording.constant(np.asarray(value, dtype=dtype, like=like)))
         elif not isinstance(value, Tensor):
             if not hasattr(value, "dtype"):
                 raise TypeError(f"{self.name}: expected tensors, arrays or numbers, got {type(value).__name__}")
@@ -268,7 +268,7 @@ class Op:
                 raise TypeError(f"{self.name}: expected numbers, got {value.dtype} data")
             value = Tensor(value)
         if self.broadcasts and floating is not None and value.dtype.kind in "iu":
-            value = Tensor(value.data.astype(floating))
+            value = Tensor(recording.call(_converted, [value], dtype=floating))
         return value
 
     def _names(self, values) -> tuple[str, ...]:
@@ -403,6 +403,10 @@ def op(
         return declared
 
     return declare
+
+
+def _converted(array, dtype):
+    return array.astype(dtype)
 
 
 def _is_number(value) -> bool:

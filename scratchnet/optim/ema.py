@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from scratchnet.device import device_of, to_device
 from scratchnet.optim.optimizer import check_range
-from scratchnet.recording import repeated
+from scratchnet.recording import refuse, repeated
 from scratchnet.tensor import Tensor
 
 
@@ -63,6 +63,7 @@ class ExponentialMovingAverage:
 
         What is written into them inside is lost. A graph recorded before notices that its arrays were written.
         """
+        refuse("average_parameters()", "put it around the call")
         self._follow()
         own = [param.data.copy(order="K") for param in self.parameters]
         was_in_use, self._in_use = self._in_use, True

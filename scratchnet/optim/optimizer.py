@@ -29,6 +29,13 @@ class Optimizer:
     required_state: tuple[str, ...] = ()  # what a parameter that was stepped has in its state
     optional_state: tuple[str, ...] = ()  # what it may have besides, according to the options
 
+    def __init_subclass__(cls, **options):
+        """A step of one's own is taken again by captured functions, too."""
+        super().__init_subclass__(**options)
+        for name in ("step", "zero_grad"):
+            if name in cls.__dict__:
+                setattr(cls, name, repeated(cls.__dict__[name]))
+
     def __init__(self, params: Iterable, defaults: dict):
         if isinstance(params, Tensor | str | set | frozenset) or not isinstance(params, Iterable):
             raise TypeError(

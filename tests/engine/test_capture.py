@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -331,7 +332,9 @@ def chain(x, count):
 
 
 def test_two_runs_that_differ_are_refused():
-    with pytest.raises(RuntimeError, match=r"<lambda>: call 0, mul: argument 1, shape \(2,\), was another.*no op made"):
+    with pytest.raises(
+        RuntimeError, match=r"<lambda>: call 0, mul: argument 1, shape \(2,\), was made anew.*not by an op"
+    ):
         run_twice(lambda x, run: x * Tensor((x.data > 0) * 1.0))
     with pytest.raises(RuntimeError, match="call 0 was exp in the first run and log in the second"):
         run_twice(lambda x, run: sn.exp(x) if run == 1 else sn.log(x))
@@ -404,3 +407,276 @@ def test_a_nan_of_a_later_call_is_caught_where_it_is_made():
             root(Tensor(np.array([x])))
         with pytest.raises(AnomalyError, match=r"sqrt: made NaN \(1 of 1"):
             root(Tensor(np.array([0.5])))
+
+
+def agree(make, *batches):
+    """The same results from a captured and a plain function, made by ``make()`` each, of tensors of these arrays."""
+    plain, captured = make(), sn.capture(make())
+    for arrays in batches:
+        assert bits(captured(*map(Tensor, map(np.copy, arrays)))) == bits(plain(*map(Tensor, map(np.copy, arrays))))
+
+
+def vectors(count, *shape, seed=0):
+    generator = np.random.default_rng(seed)
+    return [(generator.standard_normal(shape or (3,)).astype(np.float32),) for _ in range(count)]
+
+
+def one_weight(body):
+    """A function of x with a weight, its optimiser, and ``body(w, optimizer, x)``; it returns the weight as well."""
+
+    def make():
+        w = Tensor(np.ones(3, np.float32), requires_grad=True)
+        optimizer = optim.SGD([w], lr=0.1)
+        return lambda x: (body(w, optimizer, x), w)
+
+    return make
+
+
+def forget(w, optimizer, x):
+    w.grad = None
+    (w * x).sum().backward()
+    optimizer.step()
+
+
+def scale_gradient(w, optimizer, x):
+    optimizer.zero_grad()
+    (w * x).sum().backward()
+    w.grad = w.grad * 0.5
+    optimizer.step()
+
+
+def assign_gradient(w, optimizer, x):
+    (w.grad,) = grad(sn.square(w * x).sum(), [w])
+    optimizer.step()
+
+
+def read_clipped_gradient(w, optimizer, x):
+    optimizer.zero_grad()
+    sn.square(w * x).mean().backward()
+    nn.utils.clip_grad_norm_([w], 0.01)
+    optimizer.step()
+    return w.grad, w.grad * 2.0
+
+
+def accumulate(w, optimizer, x):
+    ((w + w) * x).sum().backward()
+    optimizer.step()
+    return w.grad * 1.0
+
+
+def zeros_in_place(w, optimizer, x):
+    optimizer.zero_grad(set_to_none=False)
+    (w * x).sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [forget, scale_gradient, assign_gradient, read_clipped_gradient, accumulate, zeros_in_place],
+    ids=lambda body: body.__name__,
+)
+def test_gradients_that_are_assigned_and_read(body):
+    agree(one_weight(body), *vectors(6))
+
+
+def test_gradients_of_leaves_made_inside():
+    def saliency(x):
+        z = x.detach().requires_grad_()
+        sn.tanh(z * 2.0).sum().backward()
+        return z.grad
+
+    def steps_uphill(x):
+        d = sn.zeros(3, requires_grad=True)
+        for _ in range(2):
+            sn.square(x + d).sum().backward()
+            with sn.no_grad():
+                d.add_(sn.sign(d.grad) * 0.1)
+            d.grad = None
+        return d
+
+    agree(lambda: saliency, *vectors(5))
+    agree(lambda: steps_uphill, *vectors(5))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, m: (x * m).sum() / m.sum(),
+        lambda x, m: x * m.long(),
+        lambda x, m: (m.long() > 0.5) * x,
+        lambda x, m: F.one_hot(m.long(), 4).T[:3] @ x if x.ndim > 1 else F.one_hot(m.long(), 4) * x[:, None],
+        lambda x, m: x[sn.arange(3)] + sn.linspace(0.0, 1.0, 3) * sn.ones_like(x) + sn.full((3,), 2.0),
+        lambda x, m: x[[2, 0]] + sn.tensor([1.0, 2.0]) + sn.tensor(x)[:2],
+        lambda x, m: x / sn.eye(3).sum(),
+    ],
+)
+def test_kinds_are_mixed_and_constants_are_made_inside(function):
+    masks = [np.array(m) for m in ([1, 1, 1], [1, 1, 1], [1, 0, 0], [0, 1, 1])]
+    agree(lambda: function, *[(x, mask > 0) for (x,), mask in zip(vectors(4), masks, strict=True)])
+
+
+def test_what_is_made_inside_may_be_written_in_place():
+    def marks(labels):
+        seen = sn.zeros(3)
+        seen[labels] = 1.0
+        return seen
+
+    def sums(labels):
+        total = sn.zeros(4).add_(labels)
+        total.clamp_(max=1.5)
+        total.mul_(2.0)
+        return total, sn.zeros(2)
+
+    labels = [(np.array(each),) for each in ([0, 1, 2, 0], [2, 1, 0, 1], [0, 0, 1, 1], [2, 2, 2, 2])]
+    agree(lambda: marks, *labels)
+    agree(lambda: sums, *labels)
+    captured = sn.capture(sums)
+    for each in labels:
+        captured(Tensor(each[0]))[1].add_(1.0)
+    assert captured(Tensor(each[0]))[1].tolist() == [0.0, 0.0]
+
+
+def test_class_weights_that_change():
+    def make():
+        weight = Tensor(np.array([1.0, 2.0, 3.0]))
+
+        def loss(x, labels):
+            with sn.no_grad():
+                weight.mul_(1.1)
+            smooth = F.cross_entropy(x, labels, weight=weight, label_smoothing=0.1)
+            return smooth, F.cross_entropy(x, labels, weight=weight)
+
+        return loss
+
+    labels = np.array([0, 2, 1, 1])
+    agree(make, *[(x, np.roll(labels, i)) for i, (x,) in enumerate(vectors(5, 4, 3))])
+
+
+def test_seeds_numbers_and_layouts():
+    def seeded(x):
+        sn.manual_seed(3)
+        return x + sn.randn(3)
+
+    agree(lambda: seeded, *vectors(4))
+    scale = sn.capture(lambda x, k: x * k)
+    whole = Tensor(np.array([1, 2]))
+    for k in (2, 2, 2, 2.0, 2.0, 2.0, True, -0.0, 0.0, float("nan")):
+        assert bits(scale(whole, k)) == bits(whole * k)
+    doubled = sn.capture(lambda x: x.contiguous() + x.contiguous().sum())
+    for x in (np.ones((3, 4)), np.ones((3, 4)), np.ones((3, 4)), np.arange(12.0).reshape(4, 3).T):
+        assert bits(doubled(Tensor(x))) == bits(Tensor(x).contiguous() + Tensor(x).contiguous().sum())
+
+
+def test_an_argument_may_also_be_known_to_the_function():
+    anchor = Tensor(np.array([1.0, 2.0]))
+    distance = sn.capture(lambda x: sn.square(x - anchor).sum())
+    assert [distance(x).item() for x in (anchor, anchor, Tensor(np.array([0.0, 0.0])))] == [0.0, 0.0, 5.0]
+
+
+def test_arrays_that_are_replaced_and_models_that_are_converted():
+    w = Tensor(np.array([2.0, 3.0]), requires_grad=True)
+    table = nn.Embedding(3, 2)
+    apply = sn.capture(lambda x, i: (x * w.detach(), table(i) * 0.1, w))
+    for k in range(6):
+        if k == 3:
+            w.data = np.array([5.0, 6.0])
+        if k == 4:
+            table.double()
+        x, i = Tensor(np.full(2, k + 1.0)), Tensor(np.array([k % 3]))
+        assert bits(apply(x, i)) == bits((x * w, table(i) * 0.1, w))
+
+
+def test_an_optimiser_of_ones_own():
+    class Descent(optim.Optimizer):
+        def step(self):
+            for param in self.param_groups[0]["params"]:
+                param.data -= 0.1 * param.grad.data
+
+    def make():
+        w = Tensor(np.ones(3, np.float32), requires_grad=True)
+        optimizer = Descent([w], {})
+
+        def step(x):
+            optimizer.zero_grad()
+            sn.square(w * x).sum().backward()
+            optimizer.step()
+            return w
+
+        return step
+
+    agree(make, *vectors(5))
+
+
+def test_named_tuples_and_modules():
+    Pair = namedtuple("Pair", "first second")
+    pair = sn.capture(lambda x: Pair(x + 1.0, [x]))
+    for x in (1.0, 2.0, 3.0):
+        found = pair(Tensor(np.array([x])))
+        assert (found.first.item(), found.second[0].item()) == (x + 1, x)
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    agree(lambda: model, *vectors(4, 5, 3))
+
+
+W = Tensor(np.ones(3), requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x.add_(1.0), "add_: an argument of a captured function cannot be written"),
+        (lambda x: x[:2].mul_(2.0), "mul_: an argument of a captured function cannot be written"),
+        (lambda x: (x * 2.0).sum().backward(), "grad of an argument of a captured function cannot be filled"),
+        (
+            lambda x: optim.SGD([W], lr=0.1).step(lambda: (W * x).sum()),
+            r"step\(\) with a function in a captured function",
+        ),
+        (lambda x: sn.detect_anomaly().__enter__(), r"detect_anomaly\(\) in a captured function"),
+        (
+            lambda x: optim.ExponentialMovingAverage([W]).average_parameters().__enter__(),
+            r"average_parameters\(\) in a captured function",
+        ),
+    ],
+)
+def test_what_cannot_be_done_again_is_refused_at_once(function, message):
+    x = Tensor(np.ones(3), requires_grad="backward" in function.__code__.co_names)
+    with pytest.raises(RuntimeError, match=message):
+        sn.capture(function)(x)
+    assert x.data.tolist() == [1.0, 1.0, 1.0] and x.grad is None
+
+
+def test_shapes_that_depend_on_values_are_refused():
+    positive = sn.capture(lambda x: x[x > 0.0].sum())
+    for x in ([1.0, -1.0], [-2.0, 3.0], [-2.0, 5.0]):
+        assert positive(Tensor(np.array(x))).item() == max(x)
+    with pytest.raises(RuntimeError, match=r"getitem made an array of shape \(2,\), \(1,\) in the recording"):
+        positive(Tensor(np.array([1.0, 2.0])))
+    positive = sn.capture(lambda x: x[x > 0.0].sum())
+    positive(Tensor(np.array([1.0, 2.0])))
+    with pytest.raises(RuntimeError, match="made other shapes in the second run"):
+        positive(Tensor(np.array([1.0, -2.0])))
+
+
+def test_results_that_no_op_made_are_refused():
+    with pytest.raises(RuntimeError, match="a tensor that it returned was made anew in each run, and not by an op"):
+        run_twice(lambda x, run: (x * 2.0, Tensor(np.sort(x.data))))
+
+
+def test_after_a_refusal_the_next_two_calls_are_recorded_anew():
+    numbers = iter((1.0, 2.0, 3.0, 3.0, 3.0, 3.0))
+    times = sn.capture(lambda x: x * next(numbers))
+    x = Tensor(np.array([1.0]))
+    times(x)
+    with pytest.raises(RuntimeError, match=r"mul: argument 1, a number, was another in the second run"):
+        times(x)
+    assert [times(x).item() for _ in range(4)] == [3.0] * 4
+
+
+def test_shared_gradients_have_memory_of_their_own_in_every_call():
+    a, b = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
+    step = sn.capture(lambda x: ((a + b) * x).sum().backward())
+    for x, preset in zip(vectors(5), (True, True, False, True, False), strict=True):
+        for leaf in (a, b):
+            leaf.grad = Tensor(np.zeros(3)) if preset else None
+        step(Tensor(x[0].astype(np.float64)))
+        assert not np.shares_memory(a.grad.data, b.grad.data)
+        np.testing.assert_array_equal(a.grad.data, x[0])

@@ -5,7 +5,7 @@ import numpy as np
 from scratchnet import ops
 from scratchnet.device import array_module
 from scratchnet.nn import checks
-from scratchnet.recording import noted
+from scratchnet.recording import constant, noted
 from scratchnet.tensor import Tensor
 
 
@@ -38,8 +38,9 @@ def batch_norm(
     count = input.numel() // max(input.shape[1], 1)
     if count < 2:
         raise ValueError(f"{owner}: expected more than one value per channel in training, got shape {input.shape}")
-    weight = array_module(input.data).ones(input.shape[1], input.dtype) if weight is None else weight
-    bias = np.zeros(input.shape[1], input.dtype, like=input.data) if bias is None else bias
+    channels = input.shape[1]
+    weight = constant(array_module(input.data).ones(channels, input.dtype)) if weight is None else weight
+    bias = constant(np.zeros(channels, input.dtype, like=input.data)) if bias is None else bias
     out, (mean, invstd) = ops.batch_norm.with_aux(input, weight, bias, eps)
     _update(running_mean, mean, momentum)
     _update(running_var, _variance(invstd, eps=eps, scale=count / (count - 1)), momentum)
