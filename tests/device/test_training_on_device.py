@@ -7,7 +7,7 @@ import scratchnet as sn
 from scratchnet import models, nn, optim
 from scratchnet.nn import functional as F
 
-STEPS = 3
+STEPS = 4
 
 
 def images(*shape):
@@ -89,10 +89,11 @@ def vae(device):
     return step, [model], images(5, 1, 8, 8)
 
 
-def run(build, device):
+def run(build, device, capture=lambda step: step):
     """The losses and the final states of some steps, computed on ``device``."""
     sn.manual_seed(0)
     step, modules, batches = build(device)
+    step = capture(step)
     losses = [step(sn.tensor(batch, device=device)) for batch in batches]
     return losses, [module.state_dict() for module in modules]
 
@@ -108,6 +109,18 @@ def test_a_training_is_the_cpus(cuda, build):
 @EVERY_STEP
 def test_a_training_with_the_cuda_kernels_is_the_cpus(emulated_cuda, build):
     compare(emulated_cuda, build)
+
+
+@EVERY_STEP
+def test_a_captured_training_is_the_plain_one(cuda, build):
+    losses, states = run(build, "cuda")
+    cuda.transfers.clear()
+    captured, captured_states = run(build, "cuda", sn.capture)
+    assert cuda.transfers["to host"] == 0
+    assert [x.item() for x in captured] == [x.item() for x in losses]
+    for state, captured_state in zip(states, captured_states, strict=True):
+        for name, value in state.items():
+            np.testing.assert_array_equal(captured_state[name].cpu().numpy(), value.cpu().numpy(), err_msg=name)
 
 
 def compare(cuda, build):
