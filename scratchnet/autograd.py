@@ -174,7 +174,7 @@ def _roots(caller: str, outputs: Sequence[Tensor], grad_outputs) -> list[tuple[N
         if g is None:
             if y.data.size != 1:
                 raise ValueError(f"{caller}: an output of shape {y.shape} is no scalar and needs a grad_output")
-            g = Tensor(recording.constant(np.ones_like(y.data)))
+            g = Tensor(recording.call(np.ones_like, [y]))
         if not isinstance(g, Tensor):
             raise TypeError(f"{caller}: a grad_output must be a tensor or None, got {type(g).__name__}")
         if g.shape != y.shape:

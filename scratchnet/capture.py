@@ -16,7 +16,7 @@ import numpy as np
 
 from scratchnet.autograd import is_grad_enabled
 from scratchnet.recording import Call, Place, Tape, array_of, here, no_number
-from scratchnet.tensor import Tensor
+from scratchnet.tensor import Tensor, get_default_dtype
 
 _MOST_PROGRAMS = 64  # of one function; the oldest goes first
 
@@ -40,14 +40,15 @@ def capture(function: Callable) -> "Captured":
     What is decided in Python is decided once: loops and branches, training mode, ``requires_grad``, the choice of
     ``kernels.use``, which tensors are used beside the arguments (their values may change, in place or by ``data``). So
     let the first two calls see different data, and make a new capture after such a change. Python's own values stay:
-    prints and appends happen in the first two calls alone, and so does what NumPy does to ``data`` behind the ops'
-    backs, unless its result comes back into an op, which is refused. Refused are also ``item()`` and its like, writing
-    into an argument or its ``grad``, and shapes that depend on values. Within ``detect_anomaly()`` every call runs
-    ``function``.
+    prints, appends and assigned attributes happen in the first two calls alone (give an optimiser its rate by a
+    scheduler, or outside), and so does what NumPy does to ``data`` behind the ops' backs, unless its result comes back
+    into an op, which is refused. Refused are also ``item()`` and its like, metrics, writing into an argument or its
+    ``grad``, and shapes that depend on values. Within ``detect_anomaly()`` every call runs ``function``.
 
     Args:
-        function: takes tensors and arrays, also in tuples, lists and dicts, and hashable values; returns tensors, or
-            tuples, lists and dicts of them, or None. It may be a method.
+        function: takes tensors that require no gradient and arrays, also in tuples, lists and dicts, of which it sees
+            copies, and hashable values; returns tensors, or tuples, lists and dicts of them, or None. It may be a
+            method. What it differentiates with respect to, such as parameters, it knows from outside.
 
     Returns:
         A callable. Its tensors are outside any graph.
@@ -79,14 +80,15 @@ class Captured:
         if here.tape is not None or not here.captured:
             return self.function(*args, **options)
         arrays: list = []
-        kinds = _kind(args, arrays), _kind(options, arrays)
-        identities = list(map(id, arrays))  # two arguments may be one array
-        key = (*kinds, *map(identities.index, identities), is_grad_enabled(), bool(here.watchers))
         try:
-            known = self._known.get(key)
+            kinds = _kind(args, arrays), _kind(options, arrays)
         except TypeError as error:
             wanted = "arguments must be tensors, arrays or hashable"
             raise TypeError(f"capture: {self.name}: {wanted} ({error})") from None
+        identities = list(map(id, arrays))  # two arguments may be one array
+        modes = is_grad_enabled(), get_default_dtype(), bool(here.watchers)
+        key = (*kinds, *map(identities.index, identities), *modes)
+        known = self._known.get(key)
         if type(known) is tuple:
             program, form = known
             if program.fits():
@@ -189,15 +191,18 @@ def _disagreement(first: Tape, second: Tape) -> str | None:
     for number, (a, b) in enumerate(zip(first.calls, second.calls, strict=False)):
         this = f"call {number}, {_words(a)}"
         if a.function != b.function:
-            return f"call {number} was {_words(a)} in the first run and {_words(b)} in the second"
+            return (
+                f"call {number} was {_words(a)} in the first run and {_words(b)} in the second; what is made on first "
+                "use must be there before"
+            )
         if (a.sources, a.targets) != (b.sources, b.targets):
             return f"{this}, got other arrays in the second run than in the first"
         if a.shapes != b.shapes:
             return f"{this}, made other shapes in the second run than in the first: they may not depend on values"
         for name in a.params.keys() | b.params.keys():
-            if not _same(a.params.get(name), b.params.get(name)):
+            if not _same_value(a.params.get(name), b.params.get(name)):
                 return f"{this}: {name} was another in the second run"
-        for position, place in enumerate(a.sources):
+        for position, place in enumerate((*a.sources, *a.inside)):
             if place in first.foreign and not _same(first.foreign[place], second.foreign[place]):
                 shape = array_of(first.foreign[place]).shape
                 return (
@@ -221,14 +226,17 @@ def _words(call: Call) -> str:
 
 
 def _same(a, b) -> bool:
-    """One object; of tensors and arrays one array, of other things equal ones of one type."""
-    if a is b:
-        return True
-    if _is_array(a) and _is_array(b):
-        return array_of(a) is array_of(b)
+    """Whether two tensors or arrays are one array."""
+    return array_of(a) is array_of(b)
+
+
+def _same_value(a, b) -> bool:
+    """One object, or, of numbers, strings and tuples, equal ones of one type."""
+    if a is b or isinstance(a, Tensor):
+        return a is b
     if isinstance(a, (tuple, list)):
-        return type(a) is type(b) and len(a) == len(b) and all(map(_same, a, b))
-    return type(a) is type(b) and bool(a == b)
+        return type(a) is type(b) and len(a) == len(b) and all(map(_same_value, a, b))
+    return type(a) is type(b) and not _is_array(a) and bool(a == b)
 
 
 def _equal(a, b) -> bool:
@@ -236,28 +244,47 @@ def _equal(a, b) -> bool:
 
 
 def _is_array(value) -> bool:
-    return (
-        isinstance(value, Tensor) or hasattr(value, "__array_interface__") or hasattr(value, "__cuda_array_interface__")
-    )
+    return isinstance(value, Tensor | np.ndarray) or hasattr(value, "__cuda_array_interface__")
+
+
+class _Identity:
+    """A key of an object that equals nothing but itself."""
+
+    def __init__(self, value):
+        hash(value)  # what has no hash may change
+        self.value = value
+
+    def __eq__(self, other):
+        return self.value is other.value
+
+    def __hash__(self):
+        return id(self.value)
 
 
 def _kind(value, found: list):
     """What a program is made for: type, shape and dtype of arrays, which go to ``found``; of all else the value."""
-    if isinstance(value, dict):
+    if type(value) is dict:
         return (dict, *((name, _kind(each, found)) for name, each in value.items()))
     if isinstance(value, tuple | list):
         return (type(value), *(_kind(each, found) for each in value))
     if not _is_array(value):
-        return type(value), value.hex() if isinstance(value, float) else value  # 0.0 is not -0.0, NaN is NaN
+        if isinstance(value, float | np.generic):
+            return type(value), np.asarray(value).tobytes()  # 0.0 is not -0.0, NaN is NaN
+        plain = value is None or isinstance(value, int | str | bytes)
+        return type(value), value if plain else _Identity(value)
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise RuntimeError(
+            f"an argument of shape {value.shape} requires a gradient: pass its detach(), and call requires_grad_() in "
+            "the function; parameters are used from outside, not passed"
+        )
     array = array_of(value)
     found.append(array)
-    requires_grad = isinstance(value, Tensor) and value.requires_grad
-    return type(value), type(array), array.shape, array.strides, array.dtype, requires_grad
+    return type(value), type(array), array.shape, array.strides, array.dtype
 
 
 def _aside(value, found: list):
     """The argument with each of its arrays seen from a new one: the function may know the array itself, too."""
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {name: _aside(each, found) for name, each in value.items()}
     if isinstance(value, tuple | list):
         return _like(value, [_aside(each, found) for each in value])
@@ -265,7 +292,7 @@ def _aside(value, found: list):
         return value
     view = array_of(value)[...]
     if isinstance(value, Tensor):
-        view = Tensor(view, value.requires_grad, version=value.version)
+        view = Tensor(view, version=value.version)
     found.append(view)
     return view
 

@@ -101,6 +101,8 @@ def _index(index):
     if isinstance(index, tuple):
         return tuple(_index(i) for i in index)
     if isinstance(index, Tensor):
+        if here.tape is not None:
+            here.tape.place(index)
         return index.data
     return constant(np.asarray(index)) if isinstance(index, list) else index
 
@@ -217,19 +219,22 @@ def _with(function, self, other, /, **params):
 
 
 def _assign(array, other, index, version):
+    other = _weak(other)
     array[index] = to_device(other, device_of(array)) if hasattr(other, "dtype") else other
     version[0] += 1
 
 
 def _here(self, value, method, name="value"):
-    """A tensor or number as an array or number; raises TypeError where it is on another device."""
+    """A tensor as its array; raises TypeError where it is on another device and no number."""
     value = value.data if isinstance(value, Tensor) else value
-    if not hasattr(value, "dtype"):
-        return value
-    if value.ndim == 0 and on_host(value):
-        return value.item()
-    one_device(method, {"self": self.device, name: device_of(value)})
+    if hasattr(value, "dtype") and not (value.ndim == 0 and on_host(value)):
+        one_device(method, {"self": self.device, name: device_of(value)})
     return value
+
+
+def _weak(value):
+    """An array without dimensions as a number, which takes another array's dtype."""
+    return value.item() if hasattr(value, "dtype") and value.ndim == 0 and on_host(value) else value
 
 
 def _setitem(self, index, value):
@@ -264,7 +269,7 @@ def _augmented(name, function):
 
 
 def _combined(array, other, operator):
-    return operator(array, other)
+    return operator(array, _weak(other))
 
 
 def clamp_(self, min=None, max=None):

@@ -86,6 +86,13 @@ def _again(function, args, options):
     return result.data if hasattr(result, "node") else None
 
 
+def repeat_overrides(cls: type, *names: str) -> None:
+    """Make the methods of these names ``repeated``, as far as the class has any of its own."""
+    for name in names:
+        if name in cls.__dict__:
+            setattr(cls, name, repeated(cls.__dict__[name]))
+
+
 def constant(array):
     """The array, which follows from shapes and from Python's numbers alone, and is never written."""
     if here.tape is not None:
@@ -175,19 +182,22 @@ class Tape:
     def note_gradient(self, leaf) -> None:
         """The gradient that the leaf has now is read, whoever gave it."""
         if self.outlives(leaf):
-            self.note(_gradient_of, (), {"leaf": leaf}, (leaf.grad_now.data,))
+            self.note(_read_gradient, (), {"leaf": leaf}, (leaf.grad_now.data,))
 
     def outlives(self, leaf) -> bool:
         """Whether the leaf is a tensor from outside, whose ``grad`` is seen after the call.
 
         Raises:
-            RuntimeError: it is an argument, of which every call has another.
+            RuntimeError: it is an argument, of which every call has another, or cannot be told from a tensor outside.
         """
-        if any(leaf is value for value in self._inputs):
-            raise RuntimeError(
-                "the grad of an argument of a captured function cannot be filled: use autograd.grad, and return it"
-            )
-        return self.place(leaf) in self.foreign
+        place = self.place(leaf)
+        owner = self.foreign.get(place)
+        if owner is leaf or (owner is None and not any(leaf is value for value in self._inputs)):
+            return owner is leaf
+        whose = "an argument" if owner is None else "a tensor that shares the memory of one from outside"
+        raise RuntimeError(
+            f"the grad of {whose} cannot be filled in a captured function: use autograd.grad, or a clone of the tensor"
+        )
 
     def refuse_writing(self, tensor, method: str) -> None:
         """Raise if the tensor is an argument or a view of one."""
@@ -213,7 +223,7 @@ class Tape:
         if type(value) is tuple:
             return tuple([self._with_places(each, inside) for each in value])
         place = self._known(value) if hasattr(value, "dtype") else None
-        if place is None or place in self.foreign:
+        if place is None:
             return value
         inside.append(place)
         return Place(place)
@@ -225,7 +235,7 @@ class Tape:
         return self.count - 1
 
 
-def _gradient_of(leaf):
+def _read_gradient(leaf):
     if leaf.grad_now is None:
         raise RuntimeError("a captured function reads a gradient that was there when it was recorded, and is not now")
     return leaf.grad_now.data

@@ -5,11 +5,13 @@ import numbers
 import numpy as np
 
 from scratchnet.device import to_device
+from scratchnet.recording import refuse
 from scratchnet.tensor import Tensor
 
 
 def on_host(values) -> np.ndarray:
     """The values of a tensor or array as a NumPy array."""
+    refuse("a metric", "return its inputs and compute it outside")
     values = values.data if isinstance(values, Tensor) else values
     return to_device(values, "cpu") if hasattr(values, "dtype") else np.asarray(values)
 

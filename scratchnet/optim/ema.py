@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from scratchnet.device import device_of, to_device
 from scratchnet.optim.optimizer import check_range
-from scratchnet.recording import refuse, repeated
+from scratchnet.recording import refuse, repeat_overrides, repeated
 from scratchnet.tensor import Tensor
 
 
@@ -21,6 +21,10 @@ class ExponentialMovingAverage:
         parameters: tensors, or a module, whose ``parameters()`` are taken.
         decay: in [0, 1); 0.999 remembers about the last 1,000 updates.
     """
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        repeat_overrides(cls, "update")
 
     def __init__(self, parameters, decay: float = 0.999):
         check_range("ExponentialMovingAverage", "decay", decay, below=1.0)

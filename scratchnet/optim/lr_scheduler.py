@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from scratchnet.errors import explain
 from scratchnet.optim.optimizer import Optimizer, check_range
-from scratchnet.recording import repeated
+from scratchnet.recording import repeat_overrides, repeated
 
 
 class LRScheduler:
@@ -27,6 +27,10 @@ class LRScheduler:
     """
 
     _not_saved = ("optimizer",)
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        repeat_overrides(cls, "step")
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         groups = _groups(type(self).__name__, optimizer)

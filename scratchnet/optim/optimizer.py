@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from scratchnet.autograd import enable_grad
 from scratchnet.device import array_module, to_device
-from scratchnet.recording import repeated
+from scratchnet.recording import repeat_overrides, repeated
 from scratchnet.tensor import Tensor
 
 
@@ -32,9 +32,7 @@ class Optimizer:
     def __init_subclass__(cls, **options):
         """A step of one's own is taken again by captured functions, too."""
         super().__init_subclass__(**options)
-        for name in ("step", "zero_grad"):
-            if name in cls.__dict__:
-                setattr(cls, name, repeated(cls.__dict__[name]))
+        repeat_overrides(cls, "step", "zero_grad")
 
     def __init__(self, params: Iterable, defaults: dict):
         if isinstance(params, Tensor | str | set | frozenset) or not isinstance(params, Iterable):

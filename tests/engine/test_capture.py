@@ -3,12 +3,13 @@
 import threading
 import weakref
 from collections import namedtuple
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
 import scratchnet as sn
-from scratchnet import nn, optim
+from scratchnet import metrics, nn, optim
 from scratchnet.autograd import grad
 from scratchnet.models import ConvVAE
 from scratchnet.nn import functional as F
@@ -625,7 +626,12 @@ W = Tensor(np.ones(3), requires_grad=True)
     [
         (lambda x: x.add_(1.0), "add_: an argument of a captured function cannot be written"),
         (lambda x: x[:2].mul_(2.0), "mul_: an argument of a captured function cannot be written"),
-        (lambda x: (x * 2.0).sum().backward(), "grad of an argument of a captured function cannot be filled"),
+        (lambda x: (x.requires_grad_() * 2.0).sum().backward(), "the grad of an argument cannot be filled"),
+        (
+            lambda x: (lambda d: (d * x).sum().backward())(W.detach().requires_grad_()),
+            "shares the memory of one from outside",
+        ),
+        (lambda x: x * metrics.accuracy(x[None], x[:1].long()), "a metric in a captured function"),
         (
             lambda x: optim.SGD([W], lr=0.1).step(lambda: (W * x).sum()),
             r"step\(\) with a function in a captured function",
@@ -638,7 +644,7 @@ W = Tensor(np.ones(3), requires_grad=True)
     ],
 )
 def test_what_cannot_be_done_again_is_refused_at_once(function, message):
-    x = Tensor(np.ones(3), requires_grad="backward" in function.__code__.co_names)
+    x = Tensor(np.ones(3))
     with pytest.raises(RuntimeError, match=message):
         sn.capture(function)(x)
     assert x.data.tolist() == [1.0, 1.0, 1.0] and x.grad is None
@@ -680,3 +686,113 @@ def test_shared_gradients_have_memory_of_their_own_in_every_call():
         step(Tensor(x[0].astype(np.float64)))
         assert not np.shares_memory(a.grad.data, b.grad.data)
         np.testing.assert_array_equal(a.grad.data, x[0])
+
+
+def test_tensors_that_require_gradients_are_no_arguments():
+    with pytest.raises(RuntimeError, match=r"an argument of shape \(3,\) requires a gradient: pass its detach"):
+        sn.capture(lambda x: x * 2.0)(W)
+
+
+def test_numbers_in_tensors_without_dimensions():
+    def make():
+        count, mean = Tensor(np.zeros((), np.int64)), Tensor(np.zeros(3, np.float32))
+        rate = Tensor(np.array(0.1, np.float32))
+
+        def step(p, t):
+            right = (p == t).sum()
+            count.add_(right)
+            mean.mul_(1.0 - rate)
+            mean[0] = right
+            mean.add_(rate)
+            rate.mul_(0.5)
+            return count, mean.clone()
+
+        return step
+
+    p = np.array([1, 1])
+    agree(make, *[(p, np.array(t)) for t in ([0, 0], [0, 0], [1, 0], [1, 1], [0, 1])])
+
+
+def test_numpys_numbers_are_plain_arguments():
+    first = sn.capture(lambda x, n, scale: (x * scale)[:n].sum())
+    x = Tensor(np.ones(4, np.float32))
+    for n in (2, 2, 4, 3):
+        for kind in (np.int64, int):
+            assert first(x, kind(n), np.float64(0.5)).item() == n / 2
+    either = sn.capture(lambda x, flag: x * 2.0 if flag else x)
+    assert [either(x, np.bool_(flag))[0].item() for flag in (1, 1, 0, 0, 1)] == [2.0, 2.0, 1.0, 1.0, 2.0]
+
+
+def test_what_hooks_write_into_root_gradients_is_not_kept():
+    def make():
+        w = Tensor(np.ones(2), requires_grad=True)
+
+        def step(x):
+            w.grad = None
+            loss = (w * x).sum()
+            loss.register_hook(lambda g: g.mul_(2.0))
+            loss.backward()
+            return w.grad
+
+        return step
+
+    agree(make, *[(x.astype(np.float64),) for (x,) in vectors(5, 2)])
+
+
+def test_schedulers_averages_and_indices_of_ones_own():
+    class Halving(optim.lr_scheduler.LambdaLR):
+        def step(self):
+            super().step()
+            self.optimizer.param_groups[0]["lr"] *= 0.5
+
+    class Twice(optim.ExponentialMovingAverage):
+        def update(self):
+            super().update()
+            super().update()
+
+    def train(capture):
+        w, index = Tensor(np.ones(3, np.float32), requires_grad=True), Tensor(np.array([0, 1, 2]))
+        optimizer = optim.SGD([w], lr=1.0)
+        scheduler, average = Halving(optimizer, lambda t: 0.9**t), Twice([w], 0.5)
+
+        @capture
+        def step(x):
+            optimizer.zero_grad()
+            sn.square((w * x)[index]).sum().backward()
+            optimizer.step()
+            scheduler.step()
+            average.update()
+            return w, w[index]
+
+        seen = []
+        for i, (x,) in enumerate(vectors(6)):
+            if i == 4:
+                index.data = np.array([2, 2, 0])
+            seen.append((bits(step(Tensor(x))), average.averages[0].tolist(), optimizer.param_groups[0]["lr"]))
+        return seen
+
+    assert train(sn.capture) == train(lambda step: step)
+
+
+def test_objects_that_are_equal_have_programs_of_their_own():
+    @dataclass(frozen=True)
+    class Scale:
+        name: str
+        factor: float = field(compare=False)
+
+    scaled = sn.capture(lambda x, scale: x * scale.factor)
+    two, three = Scale("s", 2.0), Scale("s", 3.0)
+    x = Tensor(np.ones(()))
+    assert [scaled(x, scale).item() for scale in (two, three) * 3] == [2.0, 3.0] * 3
+
+
+def test_the_default_dtype_is_part_of_the_key():
+    half = sn.capture(lambda x: x * 0.5)
+    seen = []
+    try:
+        for dtype in (np.float32, np.float32, np.float32, np.float64):
+            sn.set_default_dtype(dtype)
+            seen.append(half(Tensor(np.array([1]))).dtype)
+    finally:
+        sn.set_default_dtype(np.float32)
+    assert seen == [np.float32] * 3 + [np.float64]
