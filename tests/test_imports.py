@@ -15,7 +15,7 @@ FLOORS = [
     ["scratchnet.errors", "scratchnet.files", "scratchnet.recording"],
     ["scratchnet.tensor", "scratchnet.device", "scratchnet.random", "scratchnet.cuda"],
     ["scratchnet.autograd"],
-    ["scratchnet.ops", "scratchnet.creation", "scratchnet.methods", "scratchnet.capture"],
+    ["scratchnet.ops", "scratchnet.creation", "scratchnet.methods", "scratchnet.program", "scratchnet.capture"],
     ["scratchnet.testing", "scratchnet.serialization", "scratchnet.metrics"],
     ["scratchnet.checkpoint", "scratchnet.jsonlines", "scratchnet.observe", "scratchnet.replay"],
     ["scratchnet.nn", "scratchnet.optim"],

@@ -1,0 +1,160 @@
+"""Two tapes of one function that agree, as a list of calls that can be made again, on other inputs.
+
+What did not go through a tape is found out: its *foreign* arrays, which neither were inputs nor came out of a noted
+call, must be the very same in both runs, as parameters are. Equal values would not do: a count that NumPy made may be
+equal twice by chance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scratchnet.recording import Call, Place, Tape, array_of, here, no_number
+from scratchnet.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A call, and the places of arrays that nobody asks for after it: their memory is free for the next."""
+
+    call: Call
+    last: tuple[int, ...]
+
+
+class Program:
+    """The calls on which two tapes of the function ``name`` agree.
+
+    Raises:
+        RuntimeError: they differ, or a foreign array of one is another in the other.
+    """
+
+    def __init__(self, name: str, first: Tape, second: Tape):
+        why = _disagreement(first, second)
+        if why:
+            raise RuntimeError(f"capture: {name}: {why}")
+        self._name = name
+        self._steps = _with_last_uses(second.calls, {*second.results, *second.foreign, *second.constants})
+        self._results, self._count = second.results, second.count
+        self._foreign, self._constants = list(second.foreign.items()), list(second.constants.items())
+        self._kinds = self._foreign_kinds()
+
+    def fits(self) -> bool:
+        """Whether the foreign arrays, such as a parameter's, have the shapes and dtypes of the recording."""
+        return self._kinds == self._foreign_kinds()
+
+    def _foreign_kinds(self):
+        arrays = [array_of(source) for _, source in self._foreign]
+        return [(type(array), array.shape, array.dtype) for array in arrays]
+
+    def run(self, inputs: Sequence) -> list:
+        """Make all calls on other inputs; returns the arrays of the results."""
+        values = [None] * self._count
+        values[: len(inputs)] = inputs
+        for place, source in self._foreign:
+            values[place] = array_of(source)  # a parameter's array may be another by now
+        for place, array in self._constants:
+            values[place] = array
+        with np.errstate(all="ignore"):
+            for step in self._steps:
+                _do(step.call, values, self._name)
+                for place in step.last:
+                    values[place] = None
+        return [values[place] for place in self._results]
+
+
+def _do(call: Call, values: list, owner: str) -> None:
+    params = _filled(call.params, values) if call.inside else call.params
+    found = call.function(*[values[place] for place in call.sources], **params)
+    if call.targets:
+        found = found if isinstance(found, tuple) else (found,)
+        for place, array, shape in zip(call.targets, found, call.shapes, strict=True):
+            values[place] = no_number(array)
+            if array.shape != shape:
+                raise RuntimeError(
+                    f"capture: {owner}: {_words(call)} made an array of shape {array.shape}, {shape} in the recording: "
+                    "shapes may not depend on values"
+                )
+    if here.watchers and call.name is not None:
+        for watch in here.watchers:
+            watch(call.name, Tensor(values[call.targets[0]]), [Tensor(values[place]) for place in call.sources])
+
+
+def _filled(params: dict, values: list) -> dict:
+    def fill(value):
+        if type(value) is tuple:
+            return tuple(map(fill, value))
+        return values[value.number] if isinstance(value, Place) else value
+
+    return {name: fill(value) for name, value in params.items()}
+
+
+def _with_last_uses(calls: list[Call], kept: set[int]) -> list[_Step]:
+    seen, found = set(kept), []
+    for call in reversed(calls):
+        last = {*call.sources, *call.inside, *call.targets} - seen
+        seen |= last
+        found.append(_Step(call, tuple(sorted(last))))
+    return found[::-1]
+
+
+def _disagreement(first: Tape, second: Tape) -> str | None:
+    """How two tapes differ, in words."""
+    for number, (a, b) in enumerate(zip(first.calls, second.calls, strict=False)):
+        this = f"call {number}, {_words(a)}"
+        if a.function != b.function:
+            return (
+                f"call {number} was {_words(a)} in the first run and {_words(b)} in the second; what is made on first "
+                "use must be there before"
+            )
+        if (a.sources, a.targets) != (b.sources, b.targets):
+            return f"{this}, got other arrays in the second run than in the first"
+        if a.shapes != b.shapes:
+            return f"{this}, made other shapes in the second run than in the first: they may not depend on values"
+        for name in a.params.keys() | b.params.keys():
+            if not _same_value(a.params.get(name), b.params.get(name)):
+                return f"{this}: {name} was another in the second run"
+        for position, place in enumerate((*a.sources, *a.inside)):
+            if place in first.foreign and not _same(first.foreign[place], second.foreign[place]):
+                shape = array_of(first.foreign[place]).shape
+                return (
+                    f"{this}: argument {position}, shape {shape}, was made anew in each run, and not by an op: pass it "
+                    "as an argument, make it once outside, or compute it by ops"
+                )
+            if place in first.constants and not _equal(first.constants[place], second.constants[place]):
+                return f"{this}: argument {position}, a number, was another in the second run than in the first"
+    if len(first.calls) != len(second.calls):
+        return f"the first run made {len(first.calls)} calls, the second {len(second.calls)}"
+    if first.results != second.results:
+        return "the two runs returned different results"
+    for place in first.results:
+        if place in first.foreign and not _same(first.foreign[place], second.foreign[place]):
+            return "a tensor that it returned was made anew in each run, and not by an op"
+    return None
+
+
+def _words(call: Call) -> str:
+    return call.name or getattr(call.function, "__name__", repr(call.function)).strip("_")
+
+
+def _same(a, b) -> bool:
+    """Whether two tensors or arrays are one array."""
+    return array_of(a) is array_of(b)
+
+
+def _same_value(a, b) -> bool:
+    """One object, or, of numbers, strings and tuples, equal ones of one type."""
+    if a is b or isinstance(a, Tensor):
+        return a is b
+    if isinstance(a, (tuple, list)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(_same_value, a, b))
+    return type(a) is type(b) and not is_array(a) and bool(a == b)
+
+
+def _equal(a, b) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def is_array(value) -> bool:
+    """Whether the value is a tensor or an array, of NumPy or on a GPU."""
+    return isinstance(value, Tensor | np.ndarray) or hasattr(value, "__cuda_array_interface__")
