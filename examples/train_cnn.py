@@ -118,6 +118,7 @@ def main(argv=None):
     means = {"loss": metrics.Mean(), "accuracy": metrics.Mean()}
 
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "loader": loader, "means": means}
+
     @sn.capture
     def step(images, labels):
         logits = model(images)

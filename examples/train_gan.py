@@ -224,6 +224,7 @@ def main(argv=None):
     parts = {"generator": generator, "discriminator": discriminator, "loader": loader, "means": means}
     parts |= {"g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
     parts |= {"g_schedule": schedules[0], "d_schedule": schedules[1]}
+
     @sn.capture
     def step(images, labels, gamma, both):
         """A step of the discriminator and, if ``both``, one of the generator."""

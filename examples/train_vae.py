@@ -193,6 +193,7 @@ def main(argv=None):
     fixed, row_class = rng.standard_normal((100, model.latent)), np.repeat(np.arange(10) % classes, 10)
 
     parts = {"model": model, "optimizer": optimizer, "loader": loader, "means": means}
+
     @sn.capture
     def step(images, labels):
         output, mu, log_var = model(images, *label_of(model, labels))
