@@ -5,7 +5,7 @@
 The CNNs start from the same weights and see the same batch; loss and gradients are compared before anything is timed.
 PyTorch's CNN is measured in both memory formats, and its better time counts. The other two are one listing each that
 runs in both libraries (steps.py); that the models compute the same is for tests/golden to show. `captured` is the same
-step through `scratchnet.capture`, as the trainers run it.
+step through `scratchnet.capture`, which the trainers use too; its losses must have the bits of the plain one's.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from harness import check_close, equal_threads, machine, medians, torch
 from scratchnet import nn, optim
 from scratchnet.models import CNN
 from steps import STEPS
+
+OURS = ("scratchnet", "captured")
 
 
 def torch_cnn(state):
@@ -57,6 +59,12 @@ def torch_step(model, images, labels, memory_format):
     return step
 
 
+def check_captured(losses):
+    """The captured step's losses have the bits of the plain one's, also after the two that it recorded."""
+    if losses["captured"] != losses["scratchnet"]:
+        raise AssertionError(f"captured losses {losses['captured']}, plain ones {losses['scratchnet']}")
+
+
 def measure(batch_size, seconds):
     sn.manual_seed(0)
     generator = np.random.default_rng(0)
@@ -78,13 +86,18 @@ def measure(batch_size, seconds):
         check_close("loss", losses["scratchnet"], np.array(losses["torch NCHW"]), 1e-5)
         for (name, ours), theirs in zip(model.named_parameters(), twins["torch NCHW"].parameters(), strict=True):
             check_close(name, ours.grad.data, theirs.grad.numpy(), 1e-4)
+    check_captured({name: [steps[name]() for _ in range(4)] for name in OURS})
     return medians(steps, seconds)
 
 
 def measure_listing(name, seconds):
     """The same listing in both libraries (see steps.py), each with initial weights of its own."""
     make, batch_size = STEPS[name]
-    steps = {library: make(library, batch_size) for library in ("scratchnet", "captured")}
+    steps, losses = {}, {}
+    for library in OURS:
+        steps[library] = make(library, batch_size)  # which seeds: so one after the other
+        losses[library] = [steps[library]() for _ in range(4)]
+    check_captured(losses)
     if torch:
         steps["torch NCHW"] = make("torch", batch_size)
     return medians(steps, seconds, warmup=2)

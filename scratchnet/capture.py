@@ -52,8 +52,9 @@ def capture(function: Callable) -> "Captured":
 
     Raises, when called:
         RuntimeError: the first two calls did different things, or used an array that is another in each of them and
-            comes from no op: it must be an argument. The second call has run by then.
-        TypeError: the function returns something else.
+            comes from no op: it must be an argument. The second call has run by then. Or the function did what is
+            refused, or an argument requires a gradient.
+        TypeError: the function returns something else, or an argument is neither array nor hashable.
     """
     return Captured(function)
 

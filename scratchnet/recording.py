@@ -70,7 +70,7 @@ def repeated(function: Callable) -> Callable:
     def wrapper(*args, **options):
         if here.tape is None:
             return function(*args, **options)
-        if any(map(callable, args[1:])):
+        if any(map(callable, (*args[1:], *options.values()))):
             refuse(f"{function.__name__}() with a function", "call the function before")
         with paused() as tape:
             result = function(*args, **options)
@@ -171,7 +171,7 @@ class Tape:
 
     def note(self, function, sources, params, results, name=None) -> None:
         places, inside = tuple([self.place(source) for source in sources]), []
-        params = {name: self._with_places(value, inside) for name, value in params.items()}
+        params = {key: self._with_places(value, inside) for key, value in params.items()}
         targets = tuple([self._new_place(array) for array in results])
         shapes = tuple([array.shape for array in results])
         self.calls.append(Call(function, params, places, targets, shapes, tuple(inside), name))

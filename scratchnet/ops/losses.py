@@ -36,14 +36,12 @@ def _constant(value, like):
     """A weight given as tensor, array or list, in the dtype of ``like`` and, unless it is a tensor, on its device."""
     if isinstance(value, Tensor):
         one_device("weight", {"input": like.device, "weight": value.device})
-        return astype(value.detach(), like.dtype) if value.dtype != like.dtype else value.detach()
-    if hasattr(value, "dtype"):
-        return Tensor(call(_converted, [value], dtype=like.dtype, device=like.device))
-    return Tensor(constant(to_device(np.asarray(value, like.dtype), like.device)))
-
-
-def _converted(array, dtype, device):
-    return to_device(array.astype(dtype), device)
+        value = value.detach()
+    elif hasattr(value, "dtype"):
+        value = Tensor(call(to_device, [value], where=like.device))
+    else:
+        value = Tensor(constant(to_device(np.asarray(value, like.dtype), like.device)))
+    return value if value.dtype == like.dtype else astype(value, like.dtype)
 
 
 def _same_shape(name, input, target):

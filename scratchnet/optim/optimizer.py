@@ -106,7 +106,7 @@ class Optimizer:
                 loss = closure()
         changes = [
             [
-                (param, param.grad.data if _fits(param.grad, param) else self._refuse(param, f"{i} of group {g}"))
+                (param, param.grad.data if _fits(param.grad, param) else self._checked(param, f"{i} of group {g}"))
                 for i, param in enumerate(group["params"])
                 if param.grad is not None
             ]
@@ -121,7 +121,8 @@ class Optimizer:
                 param.version[0] += 1  # graphs that saved the old values must notice
         return loss
 
-    def _refuse(self, param: Tensor, where: str):
+    def _checked(self, param: Tensor, where: str):
+        """The gradient's array; raises in words where it has not the parameter's shape, dtype and device."""
         grad = param.grad
         if not isinstance(grad, Tensor):
             raise TypeError(f"{self._name}: grad of parameter {where} must be a tensor, got {type(grad).__name__}")
@@ -129,6 +130,7 @@ class Optimizer:
             ours, theirs = getattr(param, what), getattr(grad, what)
             if ours != theirs:
                 raise error(f"{self._name}: grad of parameter {where} has {what} {theirs}, the parameter {ours}")
+        return grad.data
 
     def _state_of(self, param: Tensor) -> dict:
         """The parameter's state, which follows it to another device."""
@@ -236,7 +238,7 @@ class Optimizer:
 
 
 def _fits(grad, param: Tensor) -> bool:
-    """Whether a gradient has its parameter's shape, dtype and device."""
+    """Whether a gradient has its parameter's kind of array, shape and dtype: all is well, and found out fast."""
     if not isinstance(grad, Tensor):
         return False
     ours, theirs = param.data, grad.data
