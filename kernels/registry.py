@@ -260,6 +260,11 @@ def use(implementation=None, **by_kernel):
         _policy.reset(token)
 
 
+def policy():
+    """What `use` asks for, here and now."""
+    return _policy.get()
+
+
 def _wanted(name):
     """The implementation the policy asks for (or None), and who asked."""
     policy = _policy.get()

@@ -132,7 +132,7 @@ def _hand_out(gradient: Tensor, leaf: Tensor, shared: bool) -> None:
         return
     with recording.paused():
         _add_gradient(gradient, leaf, shared)
-    tape.note(_add_gradient, [gradient], {"leaf": leaf, "shared": shared}, ())
+    tape.note(_add_gradient, [gradient], {"leaf": leaf, "shared": shared}, (), keeps=True)
 
 
 def _add_gradient(gradient, leaf: Tensor, shared: bool) -> None:

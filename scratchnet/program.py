@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scratchnet.recording import Call, Place, Tape, array_of, here, no_number
+from kernels.registry import forked
+from scratchnet.recording import Call, Tape, array_of, filled, here, results_of
 from scratchnet.tensor import Tensor
+
+_MOST_BINDINGS = 16  # of one program; where parameters' arrays are others in each run, binding does not pay
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Program:
         self._results, self._count = second.results, second.count
         self._foreign, self._constants = list(second.foreign.items()), list(second.constants.items())
         self._kinds = self._foreign_kinds()
+        self._on_host, self._bound, self._bindings_left = second.on_host, None, _MOST_BINDINGS
 
     def fits(self) -> bool:
         """Whether the foreign arrays, such as a parameter's, have the shapes and dtypes of the recording."""
@@ -49,44 +53,53 @@ class Program:
 
     def run(self, inputs: Sequence) -> list:
         """Make all calls on other inputs; returns the arrays of the results."""
+        with np.errstate(all="ignore"):
+            if here.watchers or forked() or not self._on_host:
+                return self._run_unbound(inputs)
+            from scratchnet.bound import one_at_a_time  # imports the compiler, which not everybody needs
+
+            if not one_at_a_time.acquire(blocking=False):
+                return self._run_unbound(inputs)
+            try:
+                return self._run_bound(inputs)
+            finally:
+                one_at_a_time.release()
+
+    def _run_bound(self, inputs: Sequence) -> list:
+        from scratchnet.bound import Bound
+
+        if self._bound is not None and self._bound.knows():
+            return self._bound.run(inputs) if self._bound.applies() else self._run_unbound(inputs)
+        self._bound = None  # its memory is used again
+        if not self._bindings_left:
+            return self._run_unbound(inputs)
+        self._bindings_left -= 1
+        parts = self._steps, self._count, self._foreign, self._constants, self._results
+        self._bound = Bound(self._name, *parts, inputs)
+        return self._bound.results(inputs)
+
+    def _run_unbound(self, inputs: Sequence) -> list:
         values = [None] * self._count
         values[: len(inputs)] = inputs
         for place, source in self._foreign:
             values[place] = array_of(source)  # a parameter's array may be another by now
         for place, array in self._constants:
             values[place] = array
-        with np.errstate(all="ignore"):
-            for step in self._steps:
-                _do(step.call, values, self._name)
-                for place in step.last:
-                    values[place] = None
+        for step in self._steps:
+            _do(step.call, values, self._name)
+            for place in step.last:
+                values[place] = None
         return [values[place] for place in self._results]
 
 
 def _do(call: Call, values: list, owner: str) -> None:
-    params = _filled(call.params, values) if call.inside else call.params
-    found = call.function(*[values[place] for place in call.sources], **params)
-    if call.targets:
-        found = found if isinstance(found, tuple) else (found,)
-        for place, array, shape in zip(call.targets, found, call.shapes, strict=True):
-            values[place] = no_number(array)
-            if array.shape != shape:
-                raise RuntimeError(
-                    f"capture: {owner}: {_words(call)} made an array of shape {array.shape}, {shape} in the recording: "
-                    "shapes may not depend on values"
-                )
+    params = filled(call.params, values) if call.inside else call.params
+    found = results_of(call, call.function(*[values[place] for place in call.sources], **params), owner)
+    for place, array in zip(call.targets, found, strict=True):
+        values[place] = array
     if here.watchers and call.name is not None:
         for watch in here.watchers:
             watch(call.name, Tensor(values[call.targets[0]]), [Tensor(values[place]) for place in call.sources])
-
-
-def _filled(params: dict, values: list) -> dict:
-    def fill(value):
-        if type(value) is tuple:
-            return tuple(map(fill, value))
-        return values[value.number] if isinstance(value, Place) else value
-
-    return {name: fill(value) for name, value in params.items()}
 
 
 def _with_last_uses(calls: list[Call], kept: set[int]) -> list[_Step]:
@@ -101,10 +114,10 @@ def _with_last_uses(calls: list[Call], kept: set[int]) -> list[_Step]:
 def _disagreement(first: Tape, second: Tape) -> str | None:
     """How two tapes differ, in words."""
     for number, (a, b) in enumerate(zip(first.calls, second.calls, strict=False)):
-        this = f"call {number}, {_words(a)}"
+        this = f"call {number}, {a}"
         if a.function != b.function:
             return (
-                f"call {number} was {_words(a)} in the first run and {_words(b)} in the second; what is made on first "
+                f"call {number} was {a} in the first run and {b} in the second; what is made on first "
                 "use must be there before"
             )
         if (a.sources, a.targets) != (b.sources, b.targets):
@@ -131,10 +144,6 @@ def _disagreement(first: Tape, second: Tape) -> str | None:
         if place in first.foreign and not _same(first.foreign[place], second.foreign[place]):
             return "a tensor that it returned was made anew in each run, and not by an op"
     return None
-
-
-def _words(call: Call) -> str:
-    return call.name or getattr(call.function, "__name__", repr(call.function)).strip("_")
 
 
 def _same(a, b) -> bool:

@@ -29,7 +29,7 @@ def report(op, tensors, params, results) -> None:
     """Tell this thread's tape and watchers what an op has done."""
     name = op.name if here.backward_of is None else f"{op.name} in the backward pass of {here.backward_of}"
     if here.tape is not None:
-        here.tape.note(op.forward, tensors, params, results, name)
+        here.tape.note(op.forward, tensors, params, results, name, pure=True)
     for watch in here.watchers:
         watch(name, results[0], tensors)
 
@@ -40,24 +40,32 @@ def call(function: Callable, sources: Sequence = (), **params):
     It may write into its arrays. Its result is an array, a tuple of arrays or None. ``function`` must be the same
     object in every run, and ``params`` equal.
     """
+    return _call(function, sources, params, pure=False)
+
+
+def noted(function: Callable) -> Callable:
+    """Decorator: ``call`` for a function that depends on its arguments alone, and writes into none of them.
+
+    It takes arrays, and plain values by keyword. Tensors may be given for arrays.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*sources, **params):
+        return _call(function, sources, params, pure=True)
+
+    return wrapper
+
+
+def _call(function, sources, params, pure):
     arrays = [array_of(source) for source in sources]
     if here.tape is None:
         return function(*arrays, **params)
     with paused() as tape:
         result = function(*arrays, **params)
     result = tuple(map(no_number, result)) if isinstance(result, tuple) else no_number(result)
-    tape.note(function, sources, params, () if result is None else result if isinstance(result, tuple) else (result,))
+    results = () if result is None else result if isinstance(result, tuple) else (result,)
+    tape.note(function, sources, params, results, pure=pure)
     return result
-
-
-def noted(function: Callable) -> Callable:
-    """Decorator: call a function of arrays, and of plain values by keyword, through ``call``; tensors may be given."""
-
-    @functools.wraps(function)
-    def wrapper(*sources, **params):
-        return call(function, sources, **params)
-
-    return wrapper
 
 
 def repeated(function: Callable) -> Callable:
@@ -138,6 +146,8 @@ class Call:
     """``function`` of the arrays at the places ``sources``; its results, of these ``shapes``, go to ``targets``.
 
     ``inside`` are the places of arrays within ``params``, ``name`` is what watchers are told, None where it is no op.
+    A ``pure`` function depends on its arguments alone, and writes into none of them. One that ``keeps`` its arrays has
+    them still when it has returned.
     """
 
     function: Callable
@@ -147,6 +157,11 @@ class Call:
     shapes: tuple[tuple[int, ...], ...]
     inside: tuple[int, ...]
     name: str | None
+    pure: bool
+    keeps: bool
+
+    def __str__(self):
+        return self.name or getattr(self.function, "__name__", repr(self.function)).strip("_")
 
 
 class Tape:
@@ -164,17 +179,18 @@ class Tape:
         self.constants: dict[int, Any] = {}  # place -> array
         self.results: tuple[int, ...] = ()
         self.count = 0
+        self.on_host = True  # whether all arrays are NumPy's own
         self._places: dict[int, tuple[weakref.ref, int]] = {}  # by id: no other array can have it while this one lives
         self._inputs = inputs
         for array in inputs:
             self._new_place(array)
 
-    def note(self, function, sources, params, results, name=None) -> None:
+    def note(self, function, sources, params, results, name=None, pure=False, keeps=False) -> None:
         places, inside = tuple([self.place(source) for source in sources]), []
         params = {key: self._with_places(value, inside) for key, value in params.items()}
         targets = tuple([self._new_place(array) for array in results])
         shapes = tuple([array.shape for array in results])
-        self.calls.append(Call(function, params, places, targets, shapes, tuple(inside), name))
+        self.calls.append(Call(function, params, places, targets, shapes, tuple(inside), name, pure, keeps))
 
     def note_constant(self, array) -> None:
         self.constants[self._new_place(array)] = array
@@ -230,9 +246,39 @@ class Tape:
 
     def _new_place(self, source) -> int:
         array = array_of(source)
+        self.on_host &= type(array) is np.ndarray
         self._places[id(array)] = weakref.ref(array), self.count
         self.count += 1
         return self.count - 1
+
+
+def filled(params: dict, values) -> dict:
+    """The plain values of a call with the arrays that belong in them; ``values`` has them by place."""
+
+    def fill(value):
+        if type(value) is tuple:
+            return tuple(map(fill, value))
+        return values[value.number] if isinstance(value, Place) else value
+
+    return {name: fill(value) for name, value in params.items()}
+
+
+def results_of(call: Call, found, owner: str) -> list:
+    """What ``call.function`` returned, as arrays.
+
+    Raises:
+        RuntimeError: their shapes are not those of the recording.
+    """
+    if not call.targets:
+        return []
+    arrays = list(map(no_number, found)) if isinstance(found, tuple) else [no_number(found)]
+    for array, shape in zip(arrays, call.shapes, strict=True):
+        if array.shape != shape:
+            raise RuntimeError(
+                f"capture: {owner}: {call} made an array of shape {array.shape}, {shape} in the recording: shapes may "
+                "not depend on values"
+            )
+    return arrays
 
 
 def _read_gradient(leaf):

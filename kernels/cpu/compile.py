@@ -24,6 +24,7 @@ import numpy as np
 from numba.core.registry import cpu_target
 from numba.np.ufunc import parallel as parallel_layer
 
+from ..sealed import here
 from .callee import Callee
 
 target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
@@ -80,18 +81,22 @@ def entry(function, is_small=_is_small, parallel=False):
             function, parallel=parallel, error_model="numpy", nogil=True, cache=cache, no_cfunc_wrapper=True
         )
 
+    def in_turn(*args):
+        with _turns():
+            return compiled(*args)
+
+    def alone(*args):
+        threads = get_num_threads()
+        numba.set_num_threads(1)  # results do not depend on it
+        try:
+            return in_turn(*args)
+        finally:
+            numba.set_num_threads(threads)
+
     @functools.wraps(function)
     def enter(*args):
-        threads = get_num_threads()
-        alone = threads > 1 and is_small(*args)
-        if alone:  # results do not depend on it
-            numba.set_num_threads(1)
-        try:
-            with _turns():
-                return compiled(*args)
-        finally:
-            if alone:
-                numba.set_num_threads(threads)
+        call = alone if get_num_threads() > 1 and is_small(*args) else in_turn
+        return call(*args) if here.binding is None else here.binding.do(call, args)
 
     enter.compiled = compiled
     return enter

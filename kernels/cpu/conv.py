@@ -12,6 +12,7 @@ order, zeros where it hangs over the edge. A block of patches is gathered into a
 The order of every sum depends on shapes alone, so results do not depend on the number of threads.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from .compile import entry, portion, serial, tasks_for
 from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, flat
-from .memory import empty, scratch
+from .memory import cleared, empty, scratch
 from .patches import Patches, following, gather, patches_of, position
 from .simd import VECTOR_BYTES, copy, panel_layout, product
 
@@ -47,7 +48,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     )
     n, k, height, width = geometry.full_output_size
     output = empty((n, height, width, k), input.dtype)
-    bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
+    bias = cleared((k,), input.dtype) if bias is None else reference.check_bias(bias, geometry)
     taps = [_forward_taps(geometry, axis) for axis in (0, 1)]
     _correlate(
         channels_last(input), _by_group(weight, groups), bias, taps, geometry.stride, output, (0, 0), (1, 1),
@@ -66,7 +67,7 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     source, turned, none = (
         channels_last(grad_output),
         _by_group(weight, groups).swapaxes(1, 2),
-        np.zeros(c, weight.dtype),
+        cleared((c,), weight.dtype),
     )
     for y, taps_y in _phases(geometry, 0):
         for x, taps_x in _phases(geometry, 1):
@@ -115,8 +116,8 @@ def _chunk_of_pixels(pixels, weights):
 
 def _forward_taps(geometry, axis):
     """The taps of the kernel's axis, and where they lie relative to output index * stride."""
-    taps = np.arange(geometry.kernel_size[axis])
-    return taps, taps * geometry.dilation[axis] - geometry.padding[axis][0]
+    taps = range(geometry.kernel_size[axis])
+    return tuple(taps), tuple([tap * geometry.dilation[axis] - geometry.padding[axis][0] for tap in taps])
 
 
 def _phases(geometry, axis):
@@ -124,8 +125,14 @@ def _phases(geometry, axis):
     size, k, s = geometry.input_size[axis], geometry.kernel_size[axis], geometry.stride[axis]
     d, (before, _) = geometry.dilation[axis], geometry.padding[axis]
     for first in range(min(s, size)):
-        taps = np.array([h for h in reversed(range(k)) if (first + before - h * d) % s == 0], np.int64)
-        yield first, (taps, (first + before - taps * d) // s)
+        taps = tuple([h for h in reversed(range(k)) if (first + before - h * d) % s == 0])
+        yield first, (taps, tuple([(first + before - h * d) // s for h in taps]))
+
+
+@functools.lru_cache(1 << 10)
+def _places(rows, columns, strides):
+    """Where the taps lie in memory, in elements."""
+    return np.array([row * strides[0] + column * strides[1] for row in rows for column in columns], np.int64)
 
 
 def _correlate(source, weight, bias, taps, step, target, origin, stride, negative_slope=1):
@@ -145,9 +152,9 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride, negativ
     panels, vectors, width = panel_layout(channels_to, source.dtype)
     memory, strides = flat(weight)
     packed = empty((groups, panels, depth, width), source.dtype)
-    offsets = (rows[:, None] * strides[3] + columns * strides[4]).reshape(-1)
-    _pack(memory, strides, offsets, channels_from, channels_to, packed, tasks_for(channels_from))
-    starts = np.zeros((groups, panels * width), source.dtype)
+    places = _places(rows, columns, strides[3:])
+    _pack(memory, strides, places, channels_from, channels_to, packed, tasks_for(channels_from))
+    starts = cleared((groups, panels * width), source.dtype)
     starts[:, :channels_to] = bias.reshape(groups, channels_to)
     patches = patches_of(offsets_y, offsets_x, step, source.shape[3], channels_from)
     pixels = source.shape[0] * extent[0] * extent[1]

@@ -18,7 +18,7 @@ from .compile import parallel, portion, serial, tasks_for
 from .depthwise_tile import PIXELS, UNROLLED, at, correlate, multiply
 from .elementwise import activate
 from .layout import channels_first, channels_last, plain
-from .memory import empty
+from .memory import cleared, empty
 from .simd import lanes
 
 _CHUNKS = 16  # partial sums of a weight gradient: few enough to add, enough to share out
@@ -50,7 +50,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     n, k, *extent = geometry.full_output_size
     source, factors = _vectors(_per_output(channels_last(input), k)), _vectors(weight.transpose(1, 2, 3, 0)[0])
     output = empty((n, *extent, factors.shape[2]), input.dtype)
-    bias = np.zeros(0, input.dtype) if bias is None else _vectors(reference.check_bias(bias, geometry))
+    bias = cleared((0,), input.dtype) if bias is None else _vectors(reference.check_bias(bias, geometry))
     _correlate(source, factors, _windows(geometry), output, (0, 0), (1, 1), bias, negative_slope)
     return channels_first(_without_padding(output, k))
 
@@ -62,7 +62,7 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     )
     (n, c, *extent), k = geometry.full_input_size, geometry.out_channels
     source, factors = _vectors(channels_last(grad_output)), _vectors(weight.transpose(1, 2, 3, 0)[0])
-    per_output, none = empty((n, *extent, factors.shape[2]), weight.dtype), np.zeros(0, weight.dtype)
+    per_output, none = empty((n, *extent, factors.shape[2]), weight.dtype), cleared((0,), weight.dtype)
     for y, taps_y, rows in _phases(geometry, 0):
         for x, taps_x, columns in _phases(geometry, 1):
             phase = plain(factors[taps_y, taps_x])
@@ -83,30 +83,37 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     width, channels = lanes(source.dtype), source.shape[3]
     vectors = -(-channels // width)
     chunks = min(_CHUNKS, grad.shape[0] * grad.shape[1])
-    partial = np.zeros((chunks, *kernel, vectors, width), source.dtype)
+    partial = cleared((chunks, *kernel, vectors, width), source.dtype)
     _sum_over_pixels(source, grad, *_windows(geometry), partial)
     total = partial.sum(axis=0)
     fresh = channels - (vectors - 1) * width  # channels of the last vector that are not in the one before
-    total = np.concatenate((total[:, :, :-1].reshape(*kernel, -1), total[:, :, -1, width - fresh :]), axis=2)
-    return np.ascontiguousarray(total[:, :, :k].transpose(2, 0, 1)).reshape(geometry.full_weight_size)
+    joined = empty((*kernel, channels), source.dtype)
+    joined[:, :, : channels - fresh] = total[:, :, :-1].reshape(*kernel, channels - fresh)
+    joined[:, :, channels - fresh :] = total[:, :, -1, width - fresh :]
+    return plain(joined[:, :, :k].transpose(2, 0, 1)).reshape(geometry.full_weight_size)
 
 
 def _per_output(source, channels):
     """Channels-last `source` with each channel repeated for all the outputs that read it."""
     multiplier = channels // source.shape[3]
-    return source if multiplier == 1 else np.repeat(source, multiplier, axis=3)
+    if multiplier == 1:
+        return source
+    repeated = empty((*source.shape, multiplier), source.dtype)
+    repeated[...] = source[..., None]
+    return repeated.reshape(*source.shape[:3], channels)
 
 
 def _vectors(array):
     """The array, contiguous, with zeros behind its channels (the last axis) where they do not fill one vector."""
-    missing = lanes(array.dtype) - array.shape[-1]
-    if missing > 0:
-        array = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
-    return plain(array)
+    if array.shape[-1] >= lanes(array.dtype):
+        return plain(array)
+    padded = cleared((*array.shape[:-1], lanes(array.dtype)), array.dtype)
+    padded[..., : array.shape[-1]] = array
+    return padded
 
 
 def _without_padding(array, channels):
-    return array if array.shape[-1] == channels else np.ascontiguousarray(array[..., :channels])
+    return array if array.shape[-1] == channels else plain(array[..., :channels])
 
 
 def _windows(geometry):

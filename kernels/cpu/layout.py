@@ -3,8 +3,6 @@
 import functools
 import math
 
-import numpy as np
-
 from .. import reference
 from .compile import entry, portion, serial, tasks_for
 from .fork import fork
@@ -53,7 +51,9 @@ def plain(array):
                 tasks_for(batch * -(-rows // _ROWS)),
             )
             return copy
-    return np.require(array, requirements="CAW")
+    copy = empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 @functools.lru_cache(1 << 10)
@@ -106,11 +106,9 @@ def elementwise(core, *inputs, **scalars):
 
 def flat(view):
     """The memory of a view without gaps, and the view's strides in elements: one type for all transposed weights."""
-    order = np.argsort([-stride for stride in view.strides], kind="stable")
-    memory = np.ascontiguousarray(view.transpose(order))
-    strides = np.empty(view.ndim, np.int64)
-    strides[order] = np.array(memory.strides) // memory.itemsize
-    return plain(memory).reshape(-1), strides
+    order, back = memory_order(view.strides)
+    memory = plain(view.transpose(order))
+    return memory.reshape(-1), tuple([memory.strides[axis] // memory.itemsize for axis in back])
 
 
 def flattened(written, read):

@@ -5,13 +5,11 @@ training step of the CNN on two cores took 91 ms with OpenBLAS's two threads and
 rounding depend on the number of threads.
 """
 
-import numpy as np
-
 from .. import reference
 from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .layout import plain
-from .memory import empty
+from .memory import cleared, empty
 from .simd import VECTOR_BYTES, copy, panel_layout, product, transpose
 
 _BLAS_LIMIT = 1 << 18  # multiply-adds up to which OpenBLAS stays on the calling thread (interface/gemm.c)
@@ -50,12 +48,12 @@ def _product(a, b, bias):
         packed = empty((panels, depth, width), a.dtype)
         _pack(b, bt, bj, columns, packed, tasks_for(-(-depth // _SQUARE)))
         b, bt, panel_stride = packed.reshape(-1), width, depth * width
-    starts = np.zeros(panels * width, a.dtype)
+    starts = cleared((panels * width,), a.dtype)
     starts[:columns] = 0 if bias is None else bias
     sums = empty((rows, panels * width), a.dtype)
     tasks = tasks_for(panels * -(-rows // _ROWS))
     _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums, tasks)
-    return np.ascontiguousarray(sums[:, :columns])
+    return plain(sums[:, :columns])
 
 
 def _memory(matrix):

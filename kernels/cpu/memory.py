@@ -13,6 +13,8 @@ from sys import getrefcount
 
 import numpy as np
 
+from ..sealed import here
+
 SMALLEST = 1 << 16  # bytes; below, NumPy's own arrays are as fast: malloc does not give their pages back
 LARGEST = 1 << 26  # bytes; above, keeping a block costs more memory than its pages cost time
 LIMIT = 1 << 29  # bytes of unused blocks that are kept
@@ -46,10 +48,15 @@ class Pool:
         size = size_class(count)
         with self._lock:
             blocks = self._blocks[size] = self._blocks.pop(size, [])
-            entry = _take(blocks) or self._make(size)
+            entry = take(blocks) or self._make(size)
             array = np.ndarray(shape, dtype, *entry)
             blocks.append(entry)
         return array
+
+    def block(self, size):
+        """(block, where its first cache line begins): one of `size` that nobody uses, and no longer the pool's."""
+        with self._lock:
+            return take(self._blocks.get(size, [])) or self._make(size)
 
     def trim(self):
         """Give all unused memory back to the system."""
@@ -76,7 +83,7 @@ class Pool:
                     excess -= size
 
 
-def _take(blocks):
+def take(blocks):
     """The free block that was used last, taken out, or None."""
     for i in range(len(blocks) - 1, -1, -1):
         if getrefcount(blocks[i][0]) == _ALONE:
@@ -100,7 +107,32 @@ def size_class(count):
 
 
 _pool = Pool()
-empty, trim = _pool.empty, _pool.trim
+block, trim = _pool.block, _pool.trim
+
+
+def empty(shape, dtype):
+    """An uninitialised array: of the pool, or of the memory that a kernel is being bound to."""
+    return (here.binding or _pool).empty(shape, dtype)
+
+
+def cleared(shape, dtype):
+    """For a few zeros: a bound kernel writes them in each of its runs, and those of np.zeros in the first one alone."""
+    array = empty(shape, dtype)
+    array.fill(0)
+    return array
+
+
+def in_order_of(array, dtype, empty=empty):
+    """An uninitialised array with the array's shape and order in memory, without gaps."""
+    axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    return empty([array.shape[axis] for axis in axes], dtype).transpose(np.argsort(axes))
+
+
+def copied(array):
+    """A copy, in the array's own order in memory."""
+    copy = in_order_of(array, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def scratch(tasks, rows, *row, dtype):

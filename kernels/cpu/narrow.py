@@ -6,14 +6,12 @@ times the weight is a small square of the input gradient, and the squares are ad
 is added up by one thread, in the order of its pixels, so results do not depend on the number of threads.
 """
 
-import numpy as np
-
 from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, tasks_for
 from .fork import fork
-from .layout import channels_first, channels_last
-from .memory import empty, scratch
+from .layout import channels_first, channels_last, plain
+from .memory import cleared, empty, scratch
 from .simd import in_panels, product
 
 _PIXELS = 48  # projected at a time: a multiple of the tile's rows
@@ -40,13 +38,13 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     )
     n, c, height, width = geometry.full_input_size
     k, _, kernel_height, kernel_width = geometry.full_weight_size
-    matrix = weight.transpose(0, 2, 3, 1).reshape(k, kernel_height * kernel_width * c)
+    matrix = plain(weight.transpose(0, 2, 3, 1)).reshape(k, kernel_height * kernel_width * c)
     packed, vectors = in_panels(matrix)
     panels, _, panel_width = packed.shape
     grad_input = empty((n, height, width, c), weight.dtype)
     tasks = tasks_for(n)
     products = scratch(tasks, _PIXELS * panels * panel_width, dtype=weight.dtype)
-    none = np.zeros(panels * panel_width, weight.dtype)
+    none = cleared((panels * panel_width,), weight.dtype)
     corner = tuple(before for before, _ in geometry.padding)
     _add_up(
         channels_last(grad_output), packed, none, vectors, geometry.kernel_size, geometry.stride, corner,

@@ -35,7 +35,7 @@ def batch_norm(input, weight, bias, *, eps):
     reference.check_batch_norm(input.shape, weight=weight.shape, bias=bias.shape)
     rows, chunk = _rows(input)
     output = empty(rows.shape, input.dtype)
-    mean, invstd = np.empty(weight.shape, input.dtype), np.empty(weight.shape, input.dtype)
+    mean, invstd = empty(weight.shape, input.dtype), empty(weight.shape, input.dtype)
     _batch_norm(
         rows, chunk, _whole(input), plain(weight), plain(bias), float(eps), output, mean, invstd, tasks_for(len(rows))
     )  # fmt: skip
@@ -48,7 +48,7 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd):
     reference.check_batch_norm(input.shape, weight=weight.shape, mean=mean.shape, invstd=invstd.shape)
     (rows, chunk), (grad_rows, _) = _rows(input), _rows(grad_output)
     grad_input = empty(rows.shape, input.dtype)
-    grad_weight, grad_bias = np.empty(weight.shape, input.dtype), np.empty(weight.shape, input.dtype)
+    grad_weight, grad_bias = empty(weight.shape, input.dtype), empty(weight.shape, input.dtype)
     _batch_norm_backward(
         rows, grad_rows, chunk, _whole(input), plain(weight), plain(mean), plain(invstd), grad_input, grad_weight,
         grad_bias, tasks_for(len(rows)),
@@ -63,7 +63,7 @@ def _is_large(input):
 @reference.channel_sum.implementation("numba", pays=_is_large)
 def channel_sum(input):
     rows, chunk = _rows(input)
-    result = np.empty(input.shape[1], input.dtype)
+    result = empty(input.shape[1:2], input.dtype)
     _channel_sum(rows, chunk, _whole(input), result)
     return result
 

@@ -15,15 +15,13 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-
 from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, small, tasks_for
 from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, plain
-from .memory import empty, scratch
+from .memory import cleared, empty, scratch
 from .planes import fills_vectors
 from .simd import VECTOR_BYTES, clear, copy, in_panels, panel_layout, product_in_runs
 
@@ -76,8 +74,8 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     )
     n, k, height, width = geometry.full_output_size
     output = empty((n, height, width, k), input.dtype)
-    packed, vectors = in_panels(weight.transpose(2, 3, 1, 0).reshape(-1, k))
-    bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
+    packed, vectors = in_panels(plain(weight.transpose(2, 3, 1, 0)).reshape(-1, k))
+    bias = cleared((k,), input.dtype) if bias is None else reference.check_bias(bias, geometry)
     tasks = tasks_for(n * -(-height // _ROWS))
     _multiply_bands(
         channels_last(input), *_window(geometry), packed, vectors, plain(bias), input.dtype.type(negative_slope),
@@ -94,14 +92,14 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     k, c, kernel_height, kernel_width = geometry.full_weight_size
     bands = geometry.batch * -(-geometry.output_size[0] // _ROWS)
     chunks = max(1, min(_CHUNKS, bands, _MOST_SUMS // math.prod(geometry.full_weight_size)))
-    sums = np.zeros((chunks, kernel_height, kernel_width * c, k), input.dtype)
+    sums = cleared((chunks, kernel_height, kernel_width * c, k), input.dtype)
     _, vectors, _ = panel_layout(k, input.dtype)
     _add_bands(
         channels_last(input), *_window(geometry), channels_last(grad_output), vectors,
         _bands(chunks, geometry, input.dtype), sums,
     )  # fmt: skip
     grad_weight = sums.sum(axis=0).reshape(kernel_height, kernel_width, c, k)
-    return np.ascontiguousarray(grad_weight.transpose(3, 2, 0, 1))
+    return plain(grad_weight.transpose(3, 2, 0, 1))
 
 
 def _window(geometry):

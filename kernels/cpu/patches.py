@@ -4,6 +4,7 @@ A patch holds the input elements under the kernel in (row, column, channel) orde
 In channels-last memory a kernel row reads one contiguous run, unless dilation or groups cut it up.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +22,13 @@ class Patches(NamedTuple):
     step: tuple  # source rows and columns from one output pixel to the next
 
 
+@functools.lru_cache(1 << 10)
 def patches_of(taps_y, taps_x, step, channels, channels_of_group):
-    """The Patches of these taps. Adjacent columns with all their channels are one run, otherwise each is its own."""
-    if channels_of_group == channels and np.all(np.diff(taps_x) == 1):
-        return Patches(taps_y, taps_x[:1] * channels, len(taps_x) * channels, step)
-    return Patches(taps_y, taps_x * channels, channels_of_group, step)
+    """The Patches of these taps, two tuples. Adjacent columns with all their channels are one run, or else each is."""
+    rows, columns = np.array(taps_y, np.int64), np.array(taps_x, np.int64)
+    if channels_of_group == channels and np.all(np.diff(columns) == 1):
+        return Patches(rows, columns[:1] * channels, len(columns) * channels, step)
+    return Patches(rows, columns * channels, channels_of_group, step)
 
 
 @serial

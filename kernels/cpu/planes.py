@@ -14,15 +14,13 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-
 from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, small, tasks_for
 from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, plain
-from .memory import empty, scratch
+from .memory import cleared, empty, scratch
 from .simd import VECTOR_BYTES, clear, copy_every, in_panels, panel_layout, product
 
 _PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
@@ -73,8 +71,8 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     )
     n, k, height, width = geometry.full_output_size
     output = empty((n, height, width, k), input.dtype)
-    packed, vectors = in_panels(weight.transpose(2, 3, 1, 0).reshape(-1, k))
-    bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
+    packed, vectors = in_panels(plain(weight.transpose(2, 3, 1, 0)).reshape(-1, k))
+    bias = cleared((k,), input.dtype) if bias is None else reference.check_bias(bias, geometry)
     rows, step = _block(geometry, input.dtype, n * height)
     tasks = tasks_for(n * -(-height // rows))
     planes = scratch(tasks, packed.shape[1] * step, dtype=input.dtype)
@@ -95,10 +93,10 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     rows, step = _block(geometry, input.dtype, 1)
     chunks, taps = min(_CHUNKS, geometry.batch), c * kernel_height * kernel_width
     planes = scratch(chunks, taps * step, dtype=input.dtype)
-    sums = np.zeros((chunks, taps, k), input.dtype)
+    sums = cleared((chunks, taps, k), input.dtype)
     _add_planes(channels_last(input), *_window(geometry), channels_last(grad_output), vectors, rows, planes, step, sums)
     grad_weight = sums.sum(axis=0).reshape(kernel_height, kernel_width, c, k)
-    return np.ascontiguousarray(grad_weight.transpose(3, 2, 0, 1))
+    return plain(grad_weight.transpose(3, 2, 0, 1))
 
 
 def _window(geometry):

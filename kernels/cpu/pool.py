@@ -13,10 +13,11 @@ from numba import prange
 
 from .. import reference
 from ..geometry import Pool2dGeometry, integers, same_shapes
+from ..sealed import check
 from .compile import entry, inlined, parallel, portion, serial, tasks_for
 from .fork import fork
 from .layout import channels_first, channels_last
-from .memory import empty
+from .memory import cleared, empty
 from .simd import clear
 from .vector import (
     choose,
@@ -76,10 +77,9 @@ def max_pool2d_input(
 def gather2d(input, indices):
     n, c, plane = reference.check_gather(input.shape, indices.shape)
     output = _channels_last_empty(indices.shape, input.dtype)
-    outside = np.zeros(n, np.bool_)
+    outside = cleared((n,), np.bool_)
     _gather(_pixels(input), _pixels(indices), output.reshape(n, output.shape[1] * output.shape[2], c), outside)
-    if outside.any():
-        raise IndexError(reference.index_message(plane))
+    _refuse(outside, plane)
     return channels_first(output)
 
 
@@ -87,12 +87,17 @@ def gather2d(input, indices):
 def gather2d_input(input_size, indices, grad_output):
     n, c, plane = reference.check_gather(input_size, indices.shape)
     same_shapes(indices=indices.shape, grad_output=grad_output.shape)
-    grad_input = np.zeros((n, plane, c), grad_output.dtype)
-    outside = np.zeros(n, np.bool_)
+    grad_input = cleared((n, plane, c), grad_output.dtype)
+    outside = cleared((n,), np.bool_)
     _scatter(_pixels(grad_output), _pixels(indices), grad_input, outside)
+    _refuse(outside, plane)
+    return channels_first(grad_input.reshape(n, *input_size[2:], c))
+
+
+@check
+def _refuse(outside, plane):
     if outside.any():
         raise IndexError(reference.index_message(plane))
-    return channels_first(grad_input.reshape(n, *input_size[2:], c))
 
 
 @reference.avg_pool2d.implementation("numba")

@@ -12,6 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compile import serial, target
+from .memory import cleared, empty
 
 _triple, _, _features = target
 _avx512, _avx = (feature in _features.split(",") for feature in ("+avx512f", "+avx"))
@@ -49,9 +50,10 @@ def in_panels(matrix):
     """A small matrix (depth, columns) as panels (panels, depth, width), zeros beyond its columns; and their vectors."""
     depth, columns = matrix.shape
     panels, vectors, width = panel_layout(columns, matrix.dtype)
-    padded = np.zeros((depth, panels * width), matrix.dtype)
+    padded, packed = cleared((depth, panels * width), matrix.dtype), empty((panels, depth, width), matrix.dtype)
     padded[:, :columns] = matrix
-    return np.ascontiguousarray(padded.reshape(depth, panels, width).swapaxes(0, 1)), vectors
+    packed[...] = padded.reshape(depth, panels, width).swapaxes(0, 1)
+    return packed, vectors
 
 
 class Emitter:

@@ -26,7 +26,7 @@ from ..geometry import Conv2dGeometry
 from .cache import second_level_cache
 from .compile import tasks_for
 from .layout import channels_first, channels_last, plain
-from .memory import empty, scratch
+from .memory import cleared, empty, scratch
 from .simd import lanes, panel_layout, tile_rows
 from .squares import Pass, Weight
 from .winograd_forward import PASSING, multiply_panels, multiply_squares
@@ -195,7 +195,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     n, k, height, width = geometry.full_output_size
     output = empty((n, height, width, k), input.dtype)
     work = _plan(geometry, input.dtype).work
-    bias = np.zeros(k, input.dtype) if bias is None else reference.check_bias(bias, geometry)
+    bias = cleared((k,), input.dtype) if bias is None else reference.check_bias(bias, geometry)
     _correlate(work, channels_last(input), weight, bias, output, negative_slope)
     return channels_first(output)
 
@@ -207,7 +207,7 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     )
     n, c, height, width = geometry.full_input_size
     grad_input = empty((n, height, width, c), weight.dtype)
-    source, none = channels_last(grad_output), np.zeros(c, weight.dtype)
+    source, none = channels_last(grad_output), cleared((c,), weight.dtype)
     work = _plan(geometry, weight.dtype, to_input=True).work
     _correlate(work, source, weight, none, grad_input, to_input=True)
     return channels_first(grad_input)
@@ -283,12 +283,12 @@ def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=Fa
     else:
         run, wide, tasks, rights = multiply_squares, columns, tasks_for(-(-squares // height)), products
         block = _block(squares, tasks, products * (depth + columns) * itemsize, weight_bytes, height)
-        make = empty if channels == c else np.zeros
+        make = empty if channels == c else cleared
         packed = make((targets * products, panels, depth, width), source.dtype)
         left = _scratch_planes(tasks, products, block * depth, source.dtype)
     right = _scratch_planes(tasks, rights, block * wide, source.dtype)
     patches = scratch(max(tasks, tasks_for(squares)), products * max(channels, wide, PASSING), dtype=source.dtype)
-    starts = np.zeros((2, columns), source.dtype)
+    starts = cleared((2, columns), source.dtype)
     starts[1, :k] = bias
     run(
         *work, *weight, source, channels, packed, starts, target, vectors, block, target.dtype.type(negative_slope),

@@ -15,7 +15,7 @@ import numpy as np
 
 from .compile import entry, inlined, portion, serial, tasks_for
 from .fork import fork
-from .memory import empty
+from .memory import cleared, empty
 
 _BITS = 32  # as wide as a float32: a vector of numbers becomes a vector of words
 _TOGETHER = 4  # words that one loop over channels looks at: a short loop costs more than what it does
@@ -32,7 +32,7 @@ def clear_sums_of_zeros(grad_weight, source, grad, geometry):
     words = -(-n * bands // _BITS)
     inputs = empty((words, (rows - 1) * down + kernel_height, (width - 1) * right + kernel_width, c), np.uint32)
     grads = empty((words, rows, width, k), np.uint32)
-    settled, dead = np.zeros(k, np.bool_), np.zeros((kernel_width, c), np.uint32)
+    settled, dead = cleared((k,), np.bool_), cleared((kernel_width, c), np.uint32)
     _clear(
         grad_weight, source, grad, bands, (down, right), (-top, -left), inputs, grads, settled, dead, tasks_for(k)
     )  # fmt: skip

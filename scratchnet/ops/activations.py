@@ -7,7 +7,7 @@ import numpy as np
 import kernels
 from scratchnet.ops.elementwise import clamp, erf, exp, mul, where
 from scratchnet.ops.registry import Kink, S, elementwise, op
-from scratchnet.recording import call
+from scratchnet.recording import noted
 from scratchnet.tensor import Tensor, get_default_dtype
 
 
@@ -164,8 +164,11 @@ def _gelu_in_ops(x):
     return x * 0.5 * (erf(x * math.sqrt(0.5)) + 1.0)
 
 
+_gelu_backward = noted(kernels.gelu_backward)
+
+
 @op(
-    vjp=lambda g, x: (Tensor(call(kernels.gelu_backward, [g, x])),),
+    vjp=lambda g, x: (Tensor(_gelu_backward(g, x)),),
     composite=_gelu_in_ops,
     samples=_smooth,
     reference=elementwise(_gelu),

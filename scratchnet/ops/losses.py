@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 import kernels
+from kernels.sealed import check
 from scratchnet.device import on_host, one_device, to_device
 from scratchnet.ops.activations import sigmoid, softplus
 from scratchnet.ops.elementwise import abs, astype, clamp, exp, log, maximum, neg, not_equal, square, where
@@ -274,12 +275,16 @@ def _class_axis(name, input, target):
     return dim
 
 
+@check
 def _check_labels(labels, name, classes, ignore_index):
     """Every label is a class or the one to ignore."""
     if on_host(labels) and labels.size and not (labels.min() >= 0 and labels.max() < classes):
         wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
         if wrong.any():
             raise IndexError(f"{name}: label {labels[wrong].flat[0]} is out of range for {classes} classes")
+
+
+_check_target = noted(_check_labels)
 
 
 def _weighted_mean(loss, weights, reduction):
@@ -361,7 +366,7 @@ def _class_errors(r):
 def nll_loss(input, target, /, weight=None, ignore_index=-100, reduction="mean"):
     """-weight[t] input[t] of log-probabilities, averaged with the weights; ``ignore_index`` labels count nothing."""
     dim = _class_axis("nll_loss", input, target)
-    call(_check_labels, [target], name="nll_loss", classes=input.shape[dim], ignore_index=ignore_index)
+    _check_target(target, name="nll_loss", classes=input.shape[dim], ignore_index=ignore_index)
     every = _class_weights(weight, input.shape[dim], input)
     weights, labels = _by_label(target, every, ignore_index=ignore_index)
     picked = gather(input, unsqueeze(Tensor(labels), dim), dim).squeeze(dim)

@@ -9,7 +9,7 @@ from scratchnet.device import array_module
 from scratchnet.ops.elementwise import square
 from scratchnet.ops.reductions import mean
 from scratchnet.ops.registry import Bad, S, op
-from scratchnet.recording import call, constant
+from scratchnet.recording import constant, noted
 from scratchnet.tensor import Tensor
 
 
@@ -35,8 +35,11 @@ def _batch_norm_by_loops(input, weight, bias, eps):
     return out
 
 
+_batch_norm_backward = noted(kernels.batch_norm_backward)
+
+
 def _batch_norm_vjp(g, input, weight, mean, invstd):
-    return tuple(map(Tensor, call(kernels.batch_norm_backward, [g, input, weight, mean, invstd])))
+    return tuple(map(Tensor, _batch_norm_backward(g, input, weight, mean, invstd)))
 
 
 @op(

@@ -19,7 +19,7 @@ from scratchnet.ops.registry import Draw
 from scratchnet.tensor import Tensor
 from scratchnet.testing.op_checks import call
 
-SEEDS = (1, 2, 3, 4)  # the first two runs are recorded
+SEEDS = (1, 2, 3, 4, 5)  # the first two runs are recorded, the third is bound to memory
 
 
 def bits(result):

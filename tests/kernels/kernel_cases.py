@@ -25,6 +25,22 @@ STEPS = {  # optimiser steps: how many lists of arrays they get here, options, a
     ),
     kernels.rmsprop_steps_: (4, dict(lr=0.1, alpha=0.9, eps=1e-3, weight_decay=0.1, momentum=0.9, centered=False), {}),
 }
+CONVOLUTIONS = [  # (N, C, H, K, kernel, stride, padding, groups): sizes that fill neither tiles nor vectors among them
+    (9, 1, 28, 32, 3, 1, 0, 1),
+    (9, 32, 13, 64, 3, 1, 0, 1),
+    (2, 64, 12, 64, 3, 1, 1, 1),
+    (3, 64, 14, 128, 4, 2, 1, 1),
+    (5, 128, 8, 96, 4, 2, 1, 1),
+    (3, 256, 8, 512, 4, 2, 1, 1),
+    (2, 64, 9, 256, 1, 1, 0, 1),
+    (2, 3, 33, 64, 7, 2, 3, 1),
+    (3, 32, 11, 32, 5, 1, 2, 1),
+    (3, 5, 9, 7, 3, 1, 1, 1),
+    (2, 20, 11, 19, 5, 2, 2, 1),
+    (3, 100, 4, 100, 4, 1, 0, 1),
+    (2, 16, 9, 16, 3, 1, 1, 16),
+    (2, 12, 9, 8, 3, 1, 1, 4),
+]
 LAYOUTS = ("contiguous", "channels_last", "strided", "reversed", "read_only")
 
 dtypes = st.sampled_from(DTYPES)
@@ -181,4 +197,18 @@ def sample_calls(rng, dtype, batch=2):
         kernels.contiguous: ((x.transpose(0, 2, 3, 1),), {}),
         kernels.add_bias: ((x, bias), {}),
         kernels.batch_norm_backward: ((x[::-1], x, weight, mean, np.abs(bias)), {}),
+    }
+
+
+def convolution(call, dtype, seed=0):
+    """(options, arguments by kernel) of one of CONVOLUTIONS and its gradients."""
+    n, c, size, k, kernel, stride, padding, groups = call
+    rng = np.random.default_rng(seed)
+    options = dict(stride=stride, padding=padding, groups=groups)
+    x, w, bias = (rng.normal(size=s).astype(dtype) for s in ((n, c, size, size), (k, c // groups, kernel, kernel), k))
+    g = np.ones_like(reference(kernels.conv2d, x, w, **options))
+    return options, {
+        kernels.conv2d: (x, w, bias),
+        kernels.conv2d_input: (x.shape, w, g),
+        kernels.conv2d_weight: (x, w.shape, g),
     }

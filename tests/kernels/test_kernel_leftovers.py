@@ -24,22 +24,6 @@ from kernels.cpu.matmul import matmul as on_the_tile
 
 INVALID = 1  # FE_INVALID of x86
 SIGNALLING = {4: (np.uint32, 0x7FA00000), 8: (np.uint64, 0x7FF4000000000000)}
-CONVOLUTIONS = [  # (N, C, H, K, kernel, stride, padding, groups): sizes that fill neither tiles nor vectors among them
-    (9, 1, 28, 32, 3, 1, 0, 1),
-    (9, 32, 13, 64, 3, 1, 0, 1),
-    (2, 64, 12, 64, 3, 1, 1, 1),
-    (3, 64, 14, 128, 4, 2, 1, 1),
-    (5, 128, 8, 96, 4, 2, 1, 1),
-    (3, 256, 8, 512, 4, 2, 1, 1),
-    (2, 64, 9, 256, 1, 1, 0, 1),
-    (2, 3, 33, 64, 7, 2, 3, 1),
-    (3, 32, 11, 32, 5, 1, 2, 1),
-    (3, 5, 9, 7, 3, 1, 1, 1),
-    (2, 20, 11, 19, 5, 2, 2, 1),
-    (3, 100, 4, 100, 4, 1, 0, 1),
-    (2, 16, 9, 16, 3, 1, 1, 16),
-    (2, 12, 9, 8, 3, 1, 1, 4),
-]
 PRODUCTS = [(128, 3136, 20), (128, 20, 3136), (7, 500, 300), (33, 77, 65), (130, 64, 10)]
 
 pytestmark = pytest.mark.skipif(
@@ -86,23 +70,10 @@ def test_a_leftover_would_be_noticed(spoilt):
     assert not computes_with_leftovers(on_the_tile, np.ones_like(array), np.ones_like(array))
 
 
-def convolution(call, dtype):
-    n, c, size, k, kernel, stride, padding, groups = call
-    rng = np.random.default_rng(0)
-    options = dict(stride=stride, padding=padding, groups=groups)
-    x, w, bias = (rng.normal(size=s).astype(dtype) for s in ((n, c, size, size), (k, c // groups, kernel, kernel), k))
-    g = np.ones_like(cases.reference(kernels.conv2d, x, w, **options))
-    return options, {
-        kernels.conv2d: (x, w, bias),
-        kernels.conv2d_input: (x.shape, w, g),
-        kernels.conv2d_weight: (x, w.shape, g),
-    }
-
-
 @pytest.mark.parametrize("dtype", cases.DTYPES)
-@pytest.mark.parametrize("call", CONVOLUTIONS)
+@pytest.mark.parametrize("call", cases.CONVOLUTIONS)
 def test_convolutions(spoilt, call, dtype):
-    options, calls = convolution(call, dtype)
+    options, calls = cases.convolution(call, dtype)
     for kernel, args in calls.items():
         for name in kernel.implementations()[:-1]:
             with kernels.use(**{kernel.__name__: name}):

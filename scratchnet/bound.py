@@ -1,0 +1,110 @@
+"""A program bound to memory: on NumPy arrays, nothing is left of it but compiled calls.
+
+Arguments are copied to their places, results and gradients from theirs. In between nothing is allocated, checked or
+chosen. What cannot be bound (random draws, optimisers' steps, ops that look at values) is called as in the program, and
+what it returns is copied to its place.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from kernels.cpu.binding import Binding, Spot, memory_of, sealed, unsealed
+from kernels.cpu.compile import get_num_threads
+from kernels.cpu.memory import copied
+from kernels.registry import policy
+from scratchnet.recording import Call, array_of, filled, results_of
+
+one_at_a_time = threading.Lock()  # bindings share their memory
+
+
+class Bound:
+    """The calls of a program, its ``steps``, for foreign arrays that are the very same in every run.
+
+    It binds while it runs them on ``inputs`` once.
+    """
+
+    def __init__(self, name: str, steps, count: int, foreign, constants, results, inputs: Sequence):
+        self._name, self._binding = name, Binding()
+        self._decided_by = _decisive()
+        self._foreign = [(source, array_of(source)) for _, source in foreign]
+        values = [None] * count
+        values[: len(inputs)] = map(self._binding.held, inputs)
+        self._inputs = [Spot.of(array).array() for array in values[: len(inputs)]]
+        for place, source in (*foreign, *constants):
+            values[place] = array_of(source)
+            self._binding.know(values[place])
+        for step in steps:
+            self._bind(step.call, values)
+            for place in step.last:
+                values[place] = None
+        self._results = [self._result(place, values[place]) for place in results]
+        self._calls = self._binding.finish()
+
+    def knows(self) -> bool:
+        """Whether the foreign arrays are the ones that it is bound to."""
+        return all(array_of(source) is array for source, array in self._foreign)
+
+    def applies(self) -> bool:
+        """Whether the calls would be chosen again, here and now."""
+        return self._decided_by == _decisive()
+
+    def run(self, inputs: Sequence) -> list:
+        for place, array in zip(self._inputs, inputs, strict=True):
+            place[...] = array
+        for call in self._calls:
+            call()
+        return self.results(inputs)
+
+    def results(self, inputs: Sequence) -> list:
+        """Of the last run: arrays of their own."""
+        return [
+            inputs[found] if isinstance(found, int) else copied(found) if ours else found
+            for found, ours in self._results
+        ]
+
+    def _result(self, place: int, value):
+        """(the number of an input, or an array; whether that is in the memory of the binding)."""
+        if place < len(self._inputs):
+            return place, False
+        ours = self._binding.owns(value)
+        return Spot.of(value).array() if ours else unsealed(value), ours
+
+    def _bind(self, call: Call, values: list) -> None:
+        arrays = [values[place] for place in (*call.sources, *call.inside)]
+        found = None
+        if call.pure and not call.inside:
+            found = self._binding.bind(call.function, arrays, call.params)
+        if found is None:
+            found = self._call_unbound(call, arrays)
+        for place, array in zip(call.targets, found, strict=True):
+            values[place] = array
+
+    def _call_unbound(self, call: Call, arrays: list) -> list:
+        plain = list(map(unsealed, arrays))
+        found = _made_by(call, plain, self._name)
+        known = {id(memory_of(array)) for array in plain}
+        views = [id(memory_of(array)) in known for array in found]
+        held = [array if is_view else self._binding.held(array) for array, is_view in zip(found, views, strict=True)]
+        targets = [None if is_view else array for array, is_view in zip(held, views, strict=True)]
+        self._binding.note(_call_again, call, self._name, len(arrays), *map(sealed, arrays), *targets)
+        return held
+
+
+def _call_again(call: Call, name: str, count: int, *arrays) -> None:
+    sources, targets = arrays[:count], arrays[count:]
+    for target, array in zip(targets, _made_by(call, sources, name), strict=True):
+        if target is not None:
+            target[...] = array
+
+
+def _made_by(call: Call, arrays: Sequence, name: str) -> Sequence:
+    """The results of a call that is not bound."""
+    sources, inside = arrays[: len(call.sources)], arrays[len(call.sources) :]
+    params = filled(call.params, dict(zip(call.inside, inside, strict=True))) if inside else call.params
+    if call.keeps:
+        sources = map(copied, sources)
+    return results_of(call, call.function(*sources, **params), name)
+
+
+def _decisive():
+    return policy(), get_num_threads()
