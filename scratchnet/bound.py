@@ -34,7 +34,7 @@ class Bound:
             values[place] = array_of(source)
             self._binding.know(values[place])
         for step in steps:
-            self._bind(step.call, values)
+            self._bind(step, values)
             for place in step.last:
                 values[place] = None
         self._results = [self._result(place, values[place]) for place in results]
@@ -69,15 +69,24 @@ class Bound:
         ours = self._binding.owns(value)
         return Spot.of(value).array() if ours else unsealed(value), ours
 
-    def _bind(self, call: Call, values: list) -> None:
+    def _bind(self, step, values: list) -> None:
+        call = step.call
         arrays = [values[place] for place in (*call.sources, *call.inside)]
         found = None
         if call.pure and not call.inside:
-            found = self._binding.bind(call.function, arrays, call.params)
+            found = self._binding.bind(call.function, arrays, call.params, self._spare(step, values))
         if found is None:
             found = self._call_unbound(call, arrays)
         for place, array in zip(call.targets, found, strict=True):
             values[place] = array
+
+    def _spare(self, step, values: list) -> list:
+        """The arrays whose memory nobody asks for after the step."""
+        last = [place for place in step.last if values[place] is not None and self._binding.owns(values[place])]
+        if not last:
+            return last
+        others = {id(memory_of(v)) for place, v in enumerate(values) if v is not None and place not in step.last}
+        return [values[place] for place in last if id(memory_of(values[place])) not in others]
 
     def _call_unbound(self, call: Call, arrays: list) -> list:
         plain = list(map(unsealed, arrays))

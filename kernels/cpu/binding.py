@@ -68,26 +68,38 @@ class Binding:
         memory = memory_of(array)
         self._outside[id(memory)] = memory
 
-    def bind(self, function, arrays, options):
+    def bind(self, function, arrays, options, spare=()):
         """The results of function(*arrays, **options), a tuple of sealed arrays; or None if it cannot be bound.
 
-        The function must depend on nothing but its arguments, and must not write into them.
+        The function must depend on nothing but its arguments, and must not write into them: but nobody asks for those
+        in ``spare`` any more.
         """
-        begin = len(self._calls)
-        results = self._try(function, arrays, options)
+        begin, self._spare, self._may_spare = len(self._calls), {id(memory_of(array)): False for array in spare}, False
+        results = self._try(begin, function, arrays, options)
         made = self._not_ours(begin)
         if results and made:  # if they are made anew in each call, what they hold now would be out of date in the next
             results = None
-            del self._calls[begin:]
-            results = self._try(function, arrays, options)
+            results = self._try(begin, function, arrays, options)
             again = self._not_ours(begin)
             if len(made) != len(again) or any(a is not b for a, b in zip(made, again, strict=True)):
                 results = None
+        if results and any(self._spare.values()):
+            results, self._may_spare = None, True
+            results = self._try(begin, function, arrays, options)
         if results is None:
             del self._calls[begin:]
         return results
 
-    def _try(self, function, arrays, options):
+    def is_spare(self, array):
+        """Whether a result may be written over the array. In a first try it may not, and it is noted that it could."""
+        memory = id(memory_of(array))
+        if memory not in self._spare:
+            return False
+        self._spare[memory] = True
+        return self._may_spare
+
+    def _try(self, begin, function, arrays, options):
+        del self._calls[begin:]
         here.binding = self
         try:
             results = function(*map(sealed, arrays), **options)

@@ -6,7 +6,7 @@ import math
 from .. import reference
 from .compile import entry, portion, serial, tasks_for
 from .fork import fork
-from .memory import SMALLEST, empty
+from .memory import SMALLEST, empty, over
 from .simd import transpose
 
 _ROWS = 16  # turned at a time: each line of memory is read, and written, once
@@ -99,7 +99,7 @@ def elementwise(core, *inputs, **scalars):
     """
     order, back = memory_order(inputs[0].strides)
     dense = [plain(array.transpose(order)) for array in inputs]
-    output = empty(dense[0].shape, dense[0].dtype)
+    output = over(*dense)
     core(*[a.reshape(-1) for a in dense], *map(output.dtype.type, scalars.values()), output.reshape(-1))
     return output.transpose(back)
 

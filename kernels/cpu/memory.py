@@ -122,8 +122,22 @@ def cleared(shape, dtype):
     return array
 
 
+def over(*arrays):
+    """Memory for a result shaped like the arrays, of which each element is written when theirs there have been read.
+
+    In a bound kernel it is that of one of them, if nobody asks for it any more: what is in cache already need not be
+    fetched to be written, which takes 0.3 to 0.7 of the time.
+    """
+    for array in arrays if here.binding else ():
+        if here.binding.is_spare(array):
+            return array
+    return empty(arrays[0].shape, arrays[0].dtype)
+
+
 def in_order_of(array, dtype, empty=empty):
     """An uninitialised array with the array's shape and order in memory, without gaps."""
+    if array.flags.c_contiguous:
+        return empty(array.shape, dtype)
     axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     return empty([array.shape[axis] for axis in axes], dtype).transpose(np.argsort(axes))
 

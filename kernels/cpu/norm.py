@@ -19,7 +19,7 @@ from ..geometry import same_shapes
 from .compile import entry, inlined, portion, serial, tasks_for
 from .fork import fork
 from .layout import channels_first, channels_last, plain
-from .memory import empty
+from .memory import empty, over
 from .simd import lanes
 from .vector import lanes as lanes_of
 from .vector import load, load_one, store, zeros, zeros_one
@@ -47,7 +47,7 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd):
     same_shapes(input=input.shape, grad_output=grad_output.shape)
     reference.check_batch_norm(input.shape, weight=weight.shape, mean=mean.shape, invstd=invstd.shape)
     (rows, chunk), (grad_rows, _) = _rows(input), _rows(grad_output)
-    grad_input = empty(rows.shape, input.dtype)
+    grad_input = over(grad_rows)
     grad_weight, grad_bias = empty(weight.shape, input.dtype), empty(weight.shape, input.dtype)
     _batch_norm_backward(
         rows, grad_rows, chunk, _whole(input), plain(weight), plain(mean), plain(invstd), grad_input, grad_weight,
@@ -72,7 +72,7 @@ def channel_sum(input):
 def add_bias(input, bias):
     same_shapes(channels=input.shape[1:2], bias=bias.shape)
     rows, _ = _rows(input)
-    output = empty(rows.shape, input.dtype)
+    output = over(rows)
     _add_bias(rows, bias, output, tasks_for(len(rows)))
     return _shaped(output, input)
 
@@ -221,7 +221,10 @@ def _add_bias_to_rows(rows, bias, output, tasks, task):
     for start in range(begin * len(bias), end * len(bias), length):
         stop = min(start + length, end * len(bias))
         part, result = flat[start:stop], flat_output[start:stop]
-        for i in range(len(part)):
+        whole = len(part) - len(part) % lanes_of(part)
+        for i in range(0, whole, lanes_of(part)):
+            store(result, i, load(part, i) + load(repeated, i))
+        for i in range(whole, len(part)):
             result[i] = part[i] + repeated[i]
 
 
@@ -326,6 +329,11 @@ def _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, tasks, task
     for start in range(begin * len(mean), end * len(mean), length):
         stop = min(start + length, end * len(mean))
         part, gradient, result = flat[start:stop], flat_grad[start:stop], flat_input[start:stop]
-        for i in range(len(part)):
+        whole = len(part) - len(part) % lanes_of(part)
+        for i in range(0, whole, lanes_of(part)):
+            deviation = (load(part, i) - load(high, i)) - load(low, i)
+            moved = (load(gradient, i) + load(shifts, i)) + deviation * load(slopes, i)
+            store(result, i, moved * load(scales, i))
+        for i in range(whole, len(part)):
             deviation = (part[i] - high[i]) - low[i]
             result[i] = ((gradient[i] + shifts[i]) + deviation * slopes[i]) * scales[i]
