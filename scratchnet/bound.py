@@ -12,7 +12,8 @@ from kernels.cpu.binding import Binding, Spot, memory_of, sealed, unsealed
 from kernels.cpu.compile import get_num_threads
 from kernels.cpu.memory import copied
 from kernels.registry import policy
-from scratchnet.recording import Call, array_of, filled, results_of
+from scratchnet.program import tell
+from scratchnet.recording import Call, array_of, filled, here, results_of
 
 one_at_a_time = threading.Lock()  # bindings share their memory
 
@@ -79,9 +80,15 @@ class Bound:
             found = self._call_unbound(call, arrays)
         for place, array in zip(call.targets, found, strict=True):
             values[place] = array
+        if here.watchers and call.name is not None:
+            shown = values[call.targets[0]], *arrays[: len(call.sources)]
+            tell(call.name, *map(unsealed, shown))
+            self._binding.note(tell, call.name, *map(sealed, shown))
 
     def _spare(self, step, values: list) -> list:
         """The arrays whose memory nobody asks for after the step."""
+        if here.watchers:
+            return []
         last = [place for place in step.last if values[place] is not None and self._binding.owns(values[place])]
         if not last:
             return last

@@ -2,7 +2,8 @@
 
 Between two array calls of a training step runs Python that decides the same thing every time: which layer comes next,
 what its backward pass needs, in which order gradients arrive. A tape (``recording.py``) keeps the calls and where their
-arrays come from; two tapes that agree become a program (``program.py``).
+arrays come from; two tapes that agree become a program (``program.py``), and this is bound to memory, so that nothing
+is left between two compiled calls (``bound.py``).
 """
 
 import functools
@@ -30,17 +31,19 @@ def capture(function: Callable) -> "Captured":
             return loss
 
     The first two calls run ``function`` and record its ops, those of its backward passes included; where they agree,
-    later calls make the recorded array calls on the new arguments, and nothing else: kernels and their checks, random
-    draws, running statistics, gradients handed to ``grad``, optimiser steps. Each set of shapes and dtypes is recorded
-    for itself, and each value of an argument that is no array; the last 64 of them are kept.
+    later calls make the recorded array calls on the new arguments, and nothing else: kernels and checks of values,
+    random draws, running statistics, gradients handed to ``grad``, optimiser steps. NumPy arrays have a place in memory
+    then that is theirs in every call, to which arguments are copied, and from which results are. Each set of shapes and
+    dtypes is recorded for itself, and each value of an argument that is no array; the last 64 of them are kept.
 
     What is decided in Python is decided once: loops and branches, training mode, ``requires_grad``, the choice of
     ``kernels.use``, which tensors are used beside the arguments (their values may change, in place or by ``data``). So
     let the first two calls see different data, and make a new capture after such a change. Python's own values stay:
     prints, appends and assigned attributes happen in the first two calls alone (give an optimiser its rate by a
     scheduler, or outside), and so does what NumPy does to ``data`` behind the ops' backs, unless its result comes back
-    into an op, which is refused. Refused are also ``item()`` and its like, metrics, writing into an argument or its
-    ``grad``, and shapes that depend on values. Within ``detect_anomaly()`` every call runs ``function``.
+    into an op, which is refused. What is written into must not share memory with an argument. Refused are also
+    ``item()`` and its like, metrics, writing into an argument or its ``grad``, and shapes that depend on values. Within
+    ``detect_anomaly()`` every call runs ``function``.
 
     Args:
         function: takes tensors that require no gradient and arrays, also in tuples, lists and dicts, of which it sees

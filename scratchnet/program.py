@@ -54,7 +54,8 @@ class Program:
     def run(self, inputs: Sequence) -> list:
         """Make all calls on other inputs; returns the arrays of the results."""
         with np.errstate(all="ignore"):
-            if here.watchers or forked() or not self._on_host:
+            keeps = not all(getattr(watch, "borrows", False) for watch in here.watchers)
+            if keeps or forked() or not self._on_host:
                 return self._run_unbound(inputs)
             from scratchnet.bound import one_at_a_time  # imports the compiler, which not everybody needs
 
@@ -98,8 +99,13 @@ def _do(call: Call, values: list, owner: str) -> None:
     for place, array in zip(call.targets, found, strict=True):
         values[place] = array
     if here.watchers and call.name is not None:
-        for watch in here.watchers:
-            watch(call.name, Tensor(values[call.targets[0]]), [Tensor(values[place]) for place in call.sources])
+        tell(call.name, values[call.targets[0]], *[values[place] for place in call.sources])
+
+
+def tell(name: str, result, *sources) -> None:
+    """Tell the watchers of an op and its arrays."""
+    for watch in here.watchers:
+        watch(name, Tensor(result), list(map(Tensor, sources)))
 
 
 def _with_last_uses(calls: list[Call], kept: set[int]) -> list[_Step]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from scratchnet.device import to_device
 from scratchnet.jsonlines import JsonLines, environment, read
-from scratchnet.observe import observe_ops
+from scratchnet.observe import borrowing, observe_ops
 from scratchnet.serialization import snapshot
 
 SCHEMA = "scratchnet.certificate/1"
@@ -50,7 +50,7 @@ class Certificate:
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Hash the results of the ops that run in the block."""
-        with observe_ops(lambda name, result, inputs: self._ops.append((name, _hash(result.data)))):
+        with observe_ops(borrowing(lambda name, result, inputs: self._ops.append((name, _hash(result.data))))):
             yield
 
     def write(self, step: int, **parts) -> None:
