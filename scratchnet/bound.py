@@ -6,16 +6,59 @@ what it returns is copied to its place.
 """
 
 import threading
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from kernels.cpu.binding import Binding, Spot, memory_of, sealed, unsealed
 from kernels.cpu.compile import get_num_threads
-from kernels.cpu.memory import copied
+from kernels.cpu.memory import copied, extent
 from kernels.registry import policy
 from scratchnet.program import tell
 from scratchnet.recording import Call, array_of, filled, here, results_of
 
 one_at_a_time = threading.Lock()  # bindings share their memory
+
+
+class Outside:
+    """The arrays of a program that are not its own, such as parameters, and where they lie.
+
+    Args:
+        foreign: pairs of a place, and the tensor or array that is there.
+    """
+
+    def __init__(self, foreign: Sequence):
+        self.places = [place for place, _ in foreign]
+        self.arrays = [array_of(source) for _, source in foreign]
+        self._sources = [source for _, source in foreign]
+        self._begins, self._ends = [], []  # of the stretches of memory that they cover, in order
+        for begin, end in sorted(map(_stretch, self.arrays)):
+            if self._ends and begin <= self._ends[-1]:
+                self._ends[-1] = max(end, self._ends[-1])
+            else:
+                self._begins.append(begin)
+                self._ends.append(end)
+
+    def is_same(self) -> bool:
+        """Whether every source has the very array that it had."""
+        return all(array_of(source) is array for source, array in zip(self._sources, self.arrays, strict=True))
+
+    def lets_move(self, array) -> bool:
+        """Whether the program may take a copy of the array for it.
+
+        Not if it shares memory with what is outside, which may be written, if most of that copy would be gaps, or if it
+        is misaligned: NumPy would add up its elements in another order.
+        """
+        begin, end = _stretch(array)
+        number = bisect_left(self._begins, end) - 1
+        shares = number >= 0 and self._ends[number] > begin
+        return not shares and array.flags.aligned and end - begin <= 2 * array.nbytes
+
+
+def _stretch(array) -> tuple[int, int]:
+    """(first byte, behind the last one) of an array in memory."""
+    size, before = extent(array)
+    begin = array.__array_interface__["data"][0] - before
+    return begin, begin + size
 
 
 class Bound:
@@ -24,26 +67,21 @@ class Bound:
     It binds while it runs them on ``inputs`` once.
     """
 
-    def __init__(self, name: str, steps, count: int, foreign, constants, results, inputs: Sequence):
-        self._name, self._binding = name, Binding()
+    def __init__(self, name: str, steps, count: int, outside: Outside, constants, results, inputs: Sequence):
+        self.outside, self._name, self._binding = outside, name, Binding()
         self._decided_by = _decisive()
-        self._foreign = [(source, array_of(source)) for _, source in foreign]
         values = [None] * count
         values[: len(inputs)] = map(self._binding.held, inputs)
         self._inputs = [Spot.of(array).array() for array in values[: len(inputs)]]
-        for place, source in (*foreign, *constants):
-            values[place] = array_of(source)
-            self._binding.know(values[place])
+        for place, array in (*zip(outside.places, outside.arrays, strict=True), *constants):
+            values[place] = array
+            self._binding.know(array)
         for step in steps:
             self._bind(step, values)
             for place in step.last:
                 values[place] = None
         self._results = [self._result(place, values[place]) for place in results]
         self._calls = self._binding.finish()
-
-    def knows(self) -> bool:
-        """Whether the foreign arrays are the ones that it is bound to."""
-        return all(array_of(source) is array for source, array in self._foreign)
 
     def applies(self) -> bool:
         """Whether the calls would be chosen again, here and now."""

@@ -36,14 +36,14 @@ def capture(function: Callable) -> "Captured":
     then that is theirs in every call, to which arguments are copied, and from which results are. Each set of shapes and
     dtypes is recorded for itself, and each value of an argument that is no array; the last 64 of them are kept.
 
-    What is decided in Python is decided once: loops and branches, training mode, ``requires_grad``, the choice of
-    ``kernels.use``, which tensors are used beside the arguments (their values may change, in place or by ``data``). So
-    let the first two calls see different data, and make a new capture after such a change. Python's own values stay:
-    prints, appends and assigned attributes happen in the first two calls alone (give an optimiser its rate by a
-    scheduler, or outside), and so does what NumPy does to ``data`` behind the ops' backs, unless its result comes back
-    into an op, which is refused. What is written into must not share memory with an argument. Refused are also
-    ``item()`` and its like, metrics, writing into an argument or its ``grad``, and shapes that depend on values. Within
-    ``detect_anomaly()`` every call runs ``function``.
+    What is decided in Python is decided once: loops and branches, training mode, ``requires_grad``, which tensors are
+    used beside the arguments (their values may change, in place or by ``data``). So let the first two calls see
+    different data, and make a new capture after such a change. Python's own values stay: prints, appends and assigned
+    attributes happen in the first two calls alone (give an optimiser its rate by a scheduler, or outside), and so does
+    what NumPy does to ``data`` behind the ops' backs, unless its result comes back into an op, which is refused.
+    Refused are also ``item()`` and its like, metrics, ``kernels.use``, writing into an argument or its ``grad``, other
+    arrays for a tensor that is used again, and shapes that depend on values. Within ``detect_anomaly()`` every call
+    runs ``function``.
 
     Args:
         function: takes tensors that require no gradient and arrays, also in tuples, lists and dicts, of which it sees

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+import kernels
 from scratchnet.device import on_host, to_device
 from scratchnet.recording import here
 from scratchnet.tensor import Tensor
@@ -103,4 +104,6 @@ def _refuse_later(name: str, array, inputs) -> None:
 
 def _has_finite_sum(array) -> bool:
     with np.errstate(all="ignore"):
+        if array.ndim == 4 and array.strides[1] == array.itemsize:
+            array = kernels.channel_sum(array)  # channels-last images, by all threads: 0.4 of NumPy's time
         return bool(np.isfinite(array.sum()))

@@ -41,7 +41,8 @@ class Program:
         self._results, self._count = second.results, second.count
         self._foreign, self._constants = list(second.foreign.items()), list(second.constants.items())
         self._kinds = self._foreign_kinds()
-        self._on_host, self._bound, self._bindings_left = second.on_host, None, _MOST_BINDINGS
+        self._bound, self._bindings_left = None, _MOST_BINDINGS
+        self._can_bind = second.on_host and not any(call.shares for call in second.calls)
 
     def fits(self) -> bool:
         """Whether the foreign arrays, such as a parameter's, have the shapes and dtypes of the recording."""
@@ -55,7 +56,7 @@ class Program:
         """Make all calls on other inputs; returns the arrays of the results."""
         with np.errstate(all="ignore"):
             keeps = not all(getattr(watch, "borrows", False) for watch in here.watchers)
-            if keeps or forked() or not self._on_host:
+            if keeps or forked() or not self._can_bind:
                 return self._run_unbound(inputs)
             from scratchnet.bound import one_at_a_time  # imports the compiler, which not everybody needs
 
@@ -67,15 +68,19 @@ class Program:
                 one_at_a_time.release()
 
     def _run_bound(self, inputs: Sequence) -> list:
-        from scratchnet.bound import Bound
+        from scratchnet.bound import Bound, Outside
 
-        if self._bound is not None and self._bound.knows():
+        outside = Outside(self._foreign) if self._bound is None else self._bound.outside
+        if not outside.is_same():
+            self._bound, outside = None, Outside(self._foreign)  # its memory is used again
+        if not all(map(outside.lets_move, inputs)):
+            return self._run_unbound(inputs)
+        if self._bound is not None:
             return self._bound.run(inputs) if self._bound.applies() else self._run_unbound(inputs)
-        self._bound = None  # its memory is used again
         if not self._bindings_left:
             return self._run_unbound(inputs)
         self._bindings_left -= 1
-        parts = self._steps, self._count, self._foreign, self._constants, self._results
+        parts = self._steps, self._count, outside, self._constants, self._results
         self._bound = Bound(self._name, *parts, inputs)
         return self._bound.results(inputs)
 
@@ -142,6 +147,10 @@ def _disagreement(first: Tape, second: Tape) -> str | None:
                 )
             if place in first.constants and not _equal(first.constants[place], second.constants[place]):
                 return f"{this}: argument {position}, a number, was another in the second run than in the first"
+    owners = [source for source in second.foreign.values() if isinstance(source, Tensor)]
+    for i, owner in enumerate(owners):
+        if any(owner is other for other in owners[:i]):
+            return f"the array of a tensor of shape {owner.shape} was replaced on the way: write into it in place"
     if len(first.calls) != len(second.calls):
         return f"the first run made {len(first.calls)} calls, the second {len(second.calls)}"
     if first.results != second.results:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from kernels.registry import policy
+
 
 class _Here(threading.local):
     tape = None
@@ -147,7 +149,8 @@ class Call:
 
     ``inside`` are the places of arrays within ``params``, ``name`` is what watchers are told, None where it is no op.
     A ``pure`` function depends on its arguments alone, and writes into none of them. One that ``keeps`` its arrays has
-    them still when it has returned.
+    them still when it has returned. One that ``shares`` keeps them, or returns arrays that others have, and what is
+    written into them must be seen there.
     """
 
     function: Callable
@@ -159,6 +162,7 @@ class Call:
     name: str | None
     pure: bool
     keeps: bool
+    shares: bool
 
     def __str__(self):
         return self.name or getattr(self.function, "__name__", repr(self.function)).strip("_")
@@ -181,16 +185,18 @@ class Tape:
         self.count = 0
         self.on_host = True  # whether all arrays are NumPy's own
         self._places: dict[int, tuple[weakref.ref, int]] = {}  # by id: no other array can have it while this one lives
-        self._inputs = inputs
+        self._inputs, self._policy = inputs, policy()
         for array in inputs:
             self._new_place(array)
 
-    def note(self, function, sources, params, results, name=None, pure=False, keeps=False) -> None:
+    def note(self, function, sources, params, results, name=None, pure=False, keeps=False, shares=False) -> None:
+        if policy() is not self._policy:
+            raise RuntimeError("kernels.use() in a captured function would last for two calls: put it around the call")
         places, inside = tuple([self.place(source) for source in sources]), []
         params = {key: self._with_places(value, inside) for key, value in params.items()}
         targets = tuple([self._new_place(array) for array in results])
         shapes = tuple([array.shape for array in results])
-        self.calls.append(Call(function, params, places, targets, shapes, tuple(inside), name, pure, keeps))
+        self.calls.append(Call(function, params, places, targets, shapes, tuple(inside), name, pure, keeps, shares))
 
     def note_constant(self, array) -> None:
         self.constants[self._new_place(array)] = array
@@ -198,7 +204,7 @@ class Tape:
     def note_gradient(self, leaf) -> None:
         """The gradient that the leaf has now is read, whoever gave it."""
         if self.outlives(leaf):
-            self.note(_read_gradient, (), {"leaf": leaf}, (leaf.grad_now.data,))
+            self.note(_read_gradient, (), {"leaf": leaf}, (leaf.grad_now.data,), shares=True)
 
     def outlives(self, leaf) -> bool:
         """Whether the leaf is a tensor from outside, whose ``grad`` is seen after the call.

@@ -151,7 +151,8 @@ class Tensor:
     def grad(self, value: "Tensor | None") -> None:
         self.grad_now = value
         if here.tape is not None and here.tape.outlives(self):
-            here.tape.note(_set_grad, () if value is None else (value,), {"leaf": self}, ())
+            sources = () if value is None else (value,)
+            here.tape.note(_set_grad, sources, {"leaf": self}, (), shares=value is not None)
 
     @property
     def requires_grad(self) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..sealed import LooksInsideError, Sealed, here
-from .memory import ALIGNMENT, block, in_order_of, size_class, take
+from .memory import ALIGNMENT, block, copied, extent, in_order_of, size_class, strided_like, take
 
 _blocks = {}  # size -> weak references to blocks and where their arrays begin; bindings keep blocks alive
 
@@ -36,13 +36,14 @@ class Spot(NamedTuple):
 
     def array(self):
         """The array, as long as somebody keeps its memory."""
-        if 0 in self.shape:
-            return np.empty(self.shape, self.dtype)
-        steps = [(n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)]
-        before = -sum(step for step in steps if step < 0)
-        size = sum(map(abs, steps)) + self.dtype.itemsize
-        memory = (ctypes.c_byte * size).from_address(self.address - before)
-        return np.ndarray(self.shape, self.dtype, memory, before, self.strides)
+        size, before = extent(self)
+        return np.ndarray(
+            self.shape, self.dtype, (ctypes.c_byte * size).from_address(self.address - before), before, self.strides
+        )
+
+    def is_like(self, other):
+        """Whether the two differ in their places at most."""
+        return self[1:] == other[1:]
 
 
 class _Call(NamedTuple):
@@ -61,7 +62,7 @@ class Binding:
         self._calls = []
         self._outside = {}  # by id: memory of arrays from elsewhere, which stay where they are
         self._leases = {}  # size -> [(lease of a block, where its array begins)]
-        self._kept = []
+        self._kept, self._ours = [], set()  # blocks, and the ids of their leases
 
     def know(self, array):
         """Let calls have the array in its own memory, from elsewhere, in every run."""
@@ -72,17 +73,14 @@ class Binding:
         """The results of function(*arrays, **options), a tuple of sealed arrays; or None if it cannot be bound.
 
         The function must depend on nothing but its arguments, and must not write into them: but nobody asks for those
-        in ``spare`` any more.
+        in ``spare`` any more. If it makes other calls for other elements, those of a rehearsal are 0, it is not bound.
         """
         begin, self._spare, self._may_spare = len(self._calls), {id(memory_of(array)): False for array in spare}, False
-        results = self._try(begin, function, arrays, options)
-        made = self._not_ours(begin)
-        if results and made:  # if they are made anew in each call, what they hold now would be out of date in the next
+        rehearsed = self._rehearse(begin, function, arrays, options)
+        results = None if rehearsed is None else self._try(begin, function, arrays, options)
+        calls = self._calls[begin:]
+        if not results or len(calls) != len(rehearsed) or not all(map(_agree, calls, rehearsed)):
             results = None
-            results = self._try(begin, function, arrays, options)
-            again = self._not_ours(begin)
-            if len(made) != len(again) or any(a is not b for a, b in zip(made, again, strict=True)):
-                results = None
         if results and any(self._spare.values()):
             results, self._may_spare = None, True
             results = self._try(begin, function, arrays, options)
@@ -90,10 +88,26 @@ class Binding:
             del self._calls[begin:]
         return results
 
-    def is_spare(self, array):
-        """Whether a result may be written over the array. In a first try it may not, and it is noted that it could."""
+    def _rehearse(self, begin, function, arrays, options):
+        """The calls that the function makes for zeros; or None."""
+        outside = dict(self._outside)
+        zeros = [copied(a, fill=0) if isinstance(a, np.ndarray) else a for a in map(unsealed, arrays)]
+        for array in zeros:
+            if isinstance(array, np.ndarray):
+                self.know(array)
+        with np.errstate(all="ignore"):
+            results = self._try(begin, function, zeros, options)
+        self._outside = outside
+        return self._calls[begin:] if results else None
+
+    def is_spare(self, array, others):
+        """Whether a result may be written over the array, element by element while it and the others are read.
+
+        Before the last try it may not, and it is noted that it could.
+        """
         memory = id(memory_of(array))
-        if memory not in self._spare:
+        shifted = any(id(memory_of(other)) == memory and Spot.of(other) != Spot.of(array) for other in others)
+        if memory not in self._spare or shifted:
             return False
         self._spare[memory] = True
         return self._may_spare
@@ -114,9 +128,6 @@ class Binding:
     def _is_known(self, array):
         """Whether the array's memory will be there in later runs: that of a copy that NumPy made will not."""
         return self.owns(array) or id(memory_of(array)) in self._outside
-
-    def _not_ours(self, begin):
-        return [a for call in self._calls[begin:] for a in call.args if isinstance(a, np.ndarray)]
 
     def do(self, function, args, options={}):  # noqa: B006 - nobody writes into it
         """function(*args, **options), which returns nothing, now and in every later run."""
@@ -148,13 +159,13 @@ class Binding:
 
     def held(self, array):
         """A copy of the array in our memory."""
-        copy = self.empty_like(array)
+        copy = strided_like(array, self.empty).view(Sealed)
         unsealed(copy)[...] = array
         return copy
 
     def owns(self, array):
         """Whether the array lies in our memory."""
-        return isinstance(memory_of(array).base, ctypes.Array)
+        return id(memory_of(array).base) in self._ours
 
     def empty(self, shape, dtype):
         dtype = np.dtype(dtype)
@@ -181,7 +192,9 @@ class Binding:
             reference, offset = known[count]
             memory = reference()
         self._kept.append(memory)
-        return (ctypes.c_byte * memory.nbytes).from_buffer(memory), offset
+        lease = (ctypes.c_byte * memory.nbytes).from_buffer(memory)
+        self._ours.add(id(lease))
+        return lease, offset
 
     def finish(self):
         """What to call in a later run, one after the other, as long as the binding lives."""
@@ -204,6 +217,24 @@ def memory_of(array):
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
+
+
+def _agree(call, other):
+    """Whether two calls differ in nothing but where their arrays are."""
+    values, others = (*call.args, *call.options.values()), (*other.args, *other.options.values())
+    same = call.function == other.function and call.options.keys() == other.options.keys()
+    return same and len(values) == len(others) and all(map(_same, values, others))
+
+
+def _same(a, b):
+    """An array that is not ours must be the very same: made anew in each call, it would be out of date in the next."""
+    if isinstance(a, np.ndarray) or type(a) is not type(b):
+        return a is b
+    if isinstance(a, Spot):
+        return a.is_like(b)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b) or (a != a and b != b)
 
 
 def _array(value):

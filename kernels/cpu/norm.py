@@ -47,7 +47,7 @@ def batch_norm_backward(grad_output, input, weight, mean, invstd):
     same_shapes(input=input.shape, grad_output=grad_output.shape)
     reference.check_batch_norm(input.shape, weight=weight.shape, mean=mean.shape, invstd=invstd.shape)
     (rows, chunk), (grad_rows, _) = _rows(input), _rows(grad_output)
-    grad_input = over(grad_rows)
+    grad_input = over(grad_rows, besides=[rows, weight, mean, invstd])
     grad_weight, grad_bias = empty(weight.shape, input.dtype), empty(weight.shape, input.dtype)
     _batch_norm_backward(
         rows, grad_rows, chunk, _whole(input), plain(weight), plain(mean), plain(invstd), grad_input, grad_weight,
@@ -72,7 +72,7 @@ def channel_sum(input):
 def add_bias(input, bias):
     same_shapes(channels=input.shape[1:2], bias=bias.shape)
     rows, _ = _rows(input)
-    output = over(rows)
+    output = over(rows, besides=[bias])
     _add_bias(rows, bias, output, tasks_for(len(rows)))
     return _shaped(output, input)
 
