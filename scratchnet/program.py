@@ -78,6 +78,7 @@ class Program:
         if self._bound is not None:
             return self._bound.run(inputs) if self._bound.applies() else self._run_unbound(inputs)
         if not self._bindings_left:
+            self._can_bind = False
             return self._run_unbound(inputs)
         self._bindings_left -= 1
         parts = self._steps, self._count, outside, self._constants, self._results

@@ -84,6 +84,8 @@ class Binding:
         if results and any(self._spare.values()):
             results, self._may_spare = None, True
             results = self._try(begin, function, arrays, options)
+            if results is None:  # too late to call it in another way: its arrays have been written over
+                raise RuntimeError(f"{function} could be called, and now it cannot")
         if results is None:
             del self._calls[begin:]
         return results
