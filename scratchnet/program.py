@@ -3,6 +3,10 @@
 What did not go through a tape is found out: its *foreign* arrays, which neither were inputs nor came out of a noted
 call, must be the very same in both runs, as parameters are. Equal values would not do: a count that NumPy made may be
 equal twice by chance.
+
+In its first run a program on NumPy arrays is bound to memory (``bound.py``). It then stays unbound where somebody may
+see the difference: watchers who keep arrays, gradients that are read or set on the way, arguments in a parameter's
+memory.
 """
 
 from collections.abc import Sequence
@@ -53,7 +57,7 @@ class Program:
         return [(type(array), array.shape, array.dtype) for array in arrays]
 
     def run(self, inputs: Sequence) -> list:
-        """Make all calls on other inputs; returns the arrays of the results."""
+        """Make all calls on other inputs, bound to memory where they can be; returns the arrays of the results."""
         with np.errstate(all="ignore"):
             keeps = not all(getattr(watch, "borrows", False) for watch in here.watchers)
             if keeps or forked() or not self._can_bind:
