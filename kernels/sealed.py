@@ -28,7 +28,7 @@ def check(function):
 
     @functools.wraps(function)
     def checked(*args, **options):
-        return function(*args, **options) if here.binding is None else here.binding.do(function, args, options)
+        return function(*args, **options) if here.binding is None else here.binding.do(function, *args, **options)
 
     return checked
 
@@ -58,7 +58,7 @@ class Sealed(np.ndarray):
         return super().__getitem__(parts if Ellipsis in parts else (*parts, Ellipsis))  # never a number
 
     def __setitem__(self, index, value):
-        here.binding.do(_assign, (self[index], value))
+        here.binding.do(_assign, self[index], value)
 
     def fill(self, value):
         self[...] = value

@@ -131,7 +131,7 @@ class Binding:
         """Whether the array's memory will be there in later runs: that of a copy that NumPy made will not."""
         return self.owns(array) or id(memory_of(array)) in self._outside
 
-    def do(self, function, args, options={}):  # noqa: B006 - nobody writes into it
+    def do(self, function, *args, **options):
         """function(*args, **options), which returns nothing, now and in every later run."""
         if function(*map(unsealed, args), **options) is not None:
             raise LooksInsideError("a result")

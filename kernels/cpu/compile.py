@@ -96,7 +96,7 @@ def entry(function, is_small=_is_small, parallel=False):
     @functools.wraps(function)
     def enter(*args):
         call = alone if get_num_threads() > 1 and is_small(*args) else in_turn
-        return call(*args) if here.binding is None else here.binding.do(call, args)
+        return call(*args) if here.binding is None else here.binding.do(call, *args)
 
     enter.compiled = compiled
     return enter
