@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.cpu.binding import Binding, Spot
+from kernels.cpu.binding import Binding, Spot, memory_of
 from kernels.sealed import Sealed
 
 FOR_STUDY = {"naive", "im2col", "tiled"}  # steps of the ladder, which leave memory to NumPy and are called as they are
@@ -89,3 +89,37 @@ def test_every_convolution(call, dtype):
                 if kernels.explain(kernel, *args, **options).implementation == name:
                     for layout in ("contiguous", "channels_last"):
                         assert check(kernel, copied(args, layout), others[kernel], options), (kernel.name, name)
+
+
+ELEMENTWISE = {
+    kernels.add, kernels.add_bias, kernels.batch_norm_backward, kernels.binary_cross_entropy,
+    kernels.binary_cross_entropy_slope, kernels.erf, kernels.gelu, kernels.gelu_backward, kernels.leaky_relu,
+    kernels.leaky_relu_backward, kernels.relu, kernels.relu_backward, kernels.sigmoid, kernels.sigmoid_backward,
+    kernels.softplus, kernels.tanh, kernels.tanh_backward,
+}  # fmt: skip
+
+
+def check_written_over(kernel, args, options, spares):
+    binding = Binding()
+    held = [binding.held(value) if isinstance(value, np.ndarray) else value for value in args]
+    sources = [Spot.of(array).array() for array in arrays_of(held)]
+    places = {id(memory_of(array)) for array in arrays_of(held)}
+    with kernels.use("numba"):  # also where it would not pay
+        expected = as_tuple(kernel(*args, **options))
+        results = binding.bind(kernel, held, options, arrays_of(held) if spares else ())
+    over = any(id(memory_of(result)) in places for result in results)
+    assert over == (spares and kernel in ELEMENTWISE), kernel.name
+    found = [Spot.of(result).array() for result in results]
+    for source, array in zip(sources, arrays_of(args), strict=True):
+        source[...] = array
+    for call in binding.finish():
+        call()
+    assert all(map(cases.same_bits, found, expected)), kernel.name
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_results_are_written_over_arrays_that_nobody_needs(dtype):
+    calls = cases.sample_calls(np.random.default_rng(0), dtype, batch=150)
+    for kernel, (args, options) in calls.items():
+        check_written_over(kernel, copied(args, "channels_last"), options, spares=False)
+        check_written_over(kernel, copied(args, "channels_last"), options, spares=True)
