@@ -7,5 +7,5 @@ import numba
 
 if not numba.config.DISABLE_JIT:
     from . import dense, columns, depthwise, narrow, planes, winograd, overlap  # isort: skip - before conv: the first that supports and pays runs
-    from . import conv, elementwise, losses, matmul, norm, optim, pool, special
+    from . import conv, elementwise, losses, matmul, norm, optim, pool
     from . import ladder  # isort: skip - last: for those who ask

@@ -14,15 +14,35 @@ from numba.core.compiler_machinery import LoweringPass, register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
 
+_callees = {}
+
+
+def callee(name):
+    """The function of this name, module first."""
+    return _callees[name]
+
 
 class Callee(CPUDispatcher):
-    """A function as its callers see it. `options` are those of numba.njit."""
+    """A function as its callers see it. `options` are those of numba.njit.
+
+    Raises:
+        ValueError: there is one of this name. Functions of one name and signature, loaded from the cache or compiled
+            now, are taken for one function by the linker, and the wrong one would run.
+    """
 
     def __init__(self, function, **options):
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        if self.name in _callees:
+            raise ValueError(f"there is a compiled function {self.name} already: give this one a name of its own")
+        _callees[self.name] = self
         super().__init__(function, targetoptions={"nopython": True, **options}, pipeline_class=_Pipeline)
 
     def __call__(self, *args):
         raise TypeError(f"{self.__name__} is called from compiled code only; its Python is {self.__name__}.py_func")
+
+    def __reduce__(self):
+        """By its name, by which the cache tells one entry point from another that is made around other functions."""
+        return callee, (self.name,)
 
     def add_overload(self, compiled):
         self.overloads[tuple(compiled.signature.args)] = compiled

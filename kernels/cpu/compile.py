@@ -30,30 +30,14 @@ from .callee import Callee
 target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
 
 
-_names = set()
-
-
 def serial(function):
-    """A function called from compiled code only.
-
-    Raises:
-        ValueError: there is one of this name. Functions of one name and signature, loaded from the cache or compiled
-            now, are taken for one function by the linker, and the wrong one would run.
-    """
-    return _compile(function)
+    """A function called from compiled code only. Its name must be its own: see `Callee`."""
+    return Callee(function, error_model="numpy", nogil=True)
 
 
 def inlined(function):
     """`serial` for a few instructions of an inner loop: a call would pass 7 numbers for each array."""
-    return _compile(function, forceinline=True)
-
-
-def _compile(function, **options):
-    name = f"{function.__module__}.{function.__qualname__}"
-    if name in _names:
-        raise ValueError(f"there is a compiled function {name} already: give this one a name of its own")
-    _names.add(name)
-    return Callee(function, error_model="numpy", nogil=True, **options)
+    return Callee(function, error_model="numpy", nogil=True, forceinline=True)
 
 
 def _is_small(*args):

@@ -1,16 +1,19 @@
 """Sums, activations and their gradients, each one pass over memory: read once, write once, in whatever order memory is.
 
-The loops are plain; LLVM makes vector code of them. What is left to win over NumPy is the second thread, the reuse of
-memory, and intermediate results that never reach it. Below 2^12 elements NumPy is faster than a start of our threads.
+What is won over NumPy is the second thread, the reuse of memory, and intermediate results that never reach it. Below
+2^12 elements NumPy is faster than a start of our threads.
 """
 
-from numba import prange
+import math
+
+import numpy as np
 
 from .. import reference
 from ..geometry import same_shapes
 from . import special
-from .compile import parallel, serial
+from .compile import serial
 from .layout import elementwise
+from .pointwise import pointwise
 
 _SMALL = 1 << 12  # elements
 
@@ -88,6 +91,11 @@ def binary_cross_entropy_slope(input, target):
     return elementwise(_binary_cross_entropy_slope, input, target)
 
 
+@reference.erf.implementation("numba")
+def erf(input):
+    return elementwise(_erf, input)
+
+
 @reference.gelu.implementation("numba", pays=_large)
 def gelu(input):
     return elementwise(_gelu, input)
@@ -99,25 +107,22 @@ def gelu_backward(grad_output, input):
     return elementwise(_gelu_backward, input, grad_output)
 
 
-@parallel
-def _add(input, other, output):
-    for i in prange(output.size):
-        output[i] = input[i] + other[i]
+_zero, _one = np.float32(0), np.float32(1)
 
 
-@parallel
-def _relu(input, output):
-    zero = input.dtype.type(0)
-    for i in prange(output.size):
-        x = input[i]
-        output[i] = zero if x <= 0 else x
+@pointwise
+def _add(a, b):
+    return a + b
 
 
-@parallel
-def _relu_backward(gate, grad, output):
-    zero = gate.dtype.type(0)
-    for i in prange(output.size):
-        output[i] = grad[i] if gate[i] > 0 else zero
+@pointwise
+def _relu(x):
+    return _zero if x <= 0 else x
+
+
+@pointwise
+def _relu_backward(gate, g):
+    return g if gate > 0 else _zero
 
 
 @serial
@@ -132,76 +137,62 @@ def activate(array, begin, count, slope):
         run[i] = below if x <= 0 else x
 
 
-@parallel
-def _leaky_relu(gate, value, slope, output):
-    for i in prange(output.size):
-        v = value[i]
-        output[i] = v if gate[i] > 0 else v * slope
+@pointwise
+def _leaky_relu(gate, value, slope):
+    return value if gate > 0 else value * slope
 
 
-@parallel
-def _sigmoid(input, output):
-    for i in prange(output.size):
-        output[i] = special.sigmoid(input[i])
+@pointwise
+def _sigmoid(x):
+    return special.sigmoid(x)
 
 
-@parallel
-def _sigmoid_backward(result, grad, output):
-    for i in prange(output.size):
-        y = result[i]
-        output[i] = grad[i] * (y - y * y)
+@pointwise
+def _sigmoid_backward(y, g):
+    return g * (y - y * y)
 
 
-@parallel
-def _tanh(input, output):
-    for i in prange(output.size):
-        output[i] = special.tanh(input[i])
+@pointwise
+def _tanh(x):
+    return special.tanh(x)
 
 
-@parallel
-def _tanh_backward(result, grad, output):
-    one = result.dtype.type(1)
-    for i in prange(output.size):
-        y = result[i]
-        output[i] = grad[i] * (one - y * y)
+@pointwise
+def _tanh_backward(y, g):
+    return g * (_one - y * y)
 
 
-@parallel
-def _softplus(input, output):
-    for i in prange(output.size):
-        output[i] = special.softplus(input[i])
+@pointwise
+def _softplus(x):
+    return special.softplus(x)
 
 
-@parallel
-def _binary_cross_entropy(logits, target, output):
-    one = logits.dtype.type(1)
-    for i in prange(output.size):
-        x, t = logits[i], target[i]
-        low = special.softplus(-abs(x))
-        high = low + abs(x)
-        output[i] = t * (low if x > 0 else high) + (one - t) * (high if x > 0 else low)
+@pointwise
+def _binary_cross_entropy(x, t):
+    low = special.softplus(-abs(x))
+    high = low + abs(x)
+    return t * (low if x > 0 else high) + (_one - t) * (high if x > 0 else low)
 
 
-@parallel
-def _binary_cross_entropy_slope(logits, target, output):
-    one = logits.dtype.type(1)
-    for i in prange(output.size):
-        x, t = logits[i], target[i]
-        low = special.sigmoid(-abs(x))
-        high = one - low
-        output[i] = (one - t) * (high if x > 0 else low) - t * (low if x > 0 else high)
+@pointwise
+def _binary_cross_entropy_slope(x, t):
+    low = special.sigmoid(-abs(x))
+    high = _one - low
+    return (_one - t) * (high if x > 0 else low) - t * (low if x > 0 else high)
 
 
-@parallel
-def _gelu(input, output):
-    for i in prange(output.size):
-        x = input[i]
-        below, _ = special.normal(x)
-        output[i] = x * below
+@pointwise
+def _erf(x):
+    return math.erf(x)
 
 
-@parallel
-def _gelu_backward(input, grad, output):
-    for i in prange(output.size):
-        below, slope = special.normal(input[i])
-        output[i] = grad[i] * (below + slope)
+@pointwise
+def _gelu(x):
+    below, _ = special.normal(x)
+    return x * below
+
+
+@pointwise
+def _gelu_backward(x, g):
+    below, slope = special.normal(x)
+    return g * (below + slope)

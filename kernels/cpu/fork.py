@@ -32,17 +32,28 @@ def fork(typing_context, function, arguments, tasks):
         data = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, [packed, tasks, failed]))
         loop = _emit_loop(context, builder.module, task.fndesc, called, data.type)
 
-        threads = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_index, []), "get_num_threads")
         run = ir.FunctionType(ir.VoidType(), [_byte] * 5 + [_index] * 3)
         run = cgutils.get_or_insert_function(builder.module, run, "numba_parallel_for")
         base, size, step = (cgutils.alloca_once_value(builder, v) for v in (_byte(None), tasks, _index(1)))
         pointers = [builder.bitcast(p, _byte) for p in (loop, base, size, step, data)]
-        builder.call(run, [*pointers, _index(0), _index(1), builder.call(threads, [])])
+        builder.call(run, [*pointers, _index(0), _index(1), _threads(builder)])
         with builder.if_then(builder.load(failed), likely=False):
             context.call_conv.return_user_exc(builder, RuntimeError, (f"{task.fndesc.unique_name} failed",))
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def threads(typing_context):
+    """How many threads there are for tasks."""
+    return types.intp(), lambda context, builder, signature, args: _threads(builder)
+
+
+def _threads(builder):
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, ir.FunctionType(_index, []), "get_num_threads"), []
+    )
 
 
 def _emit_loop(context, module, descriptor, called, data_type):

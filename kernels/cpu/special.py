@@ -12,14 +12,12 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.polynomial import chebyshev
 
-from .. import reference
-from .compile import inlined, parallel
-from .layout import elementwise
+from .compile import inlined
 
 
 def polynomial(function, degree):
@@ -186,14 +184,3 @@ sigmoid = _by_width(_sigmoid32, _sigmoid64)
 softplus = _by_width(_softplus32, _softplus64)
 tanh = _by_width(_tanh32, lambda x: math.tanh(x))
 normal = _by_width(_normal32, _normal64)  # (Phi(x), x phi(x)): distribution function, and x times the density
-
-
-@reference.erf.implementation("numba")
-def erf(input):
-    return elementwise(_erf, input)
-
-
-@parallel
-def _erf(input, output):
-    for i in prange(output.size):
-        output[i] = math.erf(input[i])
