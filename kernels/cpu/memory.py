@@ -41,11 +41,9 @@ class Pool:
 
     def empty(self, shape, dtype):
         """An uninitialised C-contiguous array, like np.empty; from SMALLEST bytes on, aligned to ALIGNMENT."""
-        dtype = np.dtype(dtype)
-        count = math.prod(shape) * dtype.itemsize
-        if not SMALLEST <= count <= LARGEST:
+        size = _size_of_block(shape, dtype)
+        if not size:
             return np.empty(shape, dtype)
-        size = size_class(count)
         with self._lock:
             blocks = self._blocks[size] = self._blocks.pop(size, [])
             entry = take(blocks) or self._make(size)
@@ -100,6 +98,13 @@ _ALONE = getrefcount(_alone[0])  # references to the block of an entry, where th
 
 
 @functools.lru_cache(1 << 12)
+def _size_of_block(shape, dtype):
+    """Bytes of the block for an array; 0 where the pool has none of that size."""
+    count = math.prod(shape) * np.dtype(dtype).itemsize
+    return size_class(count) if SMALLEST <= count <= LARGEST else 0
+
+
+@functools.lru_cache(1 << 12)
 def size_class(count):
     """`count` bytes rounded up to 8, 9, ... or 15 times a power of two: at most an eighth is wasted."""
     step = 1 << max(count.bit_length() - 4, 0)
@@ -139,7 +144,7 @@ def in_order_of(array, dtype, empty=empty):
     if array.flags.c_contiguous:
         return empty(array.shape, dtype)
     axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    return empty([array.shape[axis] for axis in axes], dtype).transpose(np.argsort(axes))
+    return empty(tuple([array.shape[axis] for axis in axes]), dtype).transpose(np.argsort(axes))
 
 
 def extent(array):
