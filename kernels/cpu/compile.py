@@ -42,7 +42,7 @@ def inlined(function):
 
 def _is_small(*args):
     """Whether all arrays are. The largest, results and scratch memory, stand last, and are asked first."""
-    for a in reversed(args):
+    for a in reversed(args):  # noqa: SIM110 - a generator takes 0.7 us more
         if isinstance(a, np.ndarray) and a.size > _SMALL:
             return False
     return True
