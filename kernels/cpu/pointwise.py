@@ -1,8 +1,4 @@
-"""Formulas for one element, applied to all: one pass over memory, on all threads, in the widest vectors there are.
-
-LLVM vectorises these loops by itself, but on Intel's processors it takes half a register: moving data in whole ones may
-slow their clock. Where there is something to compute that is a loss, and gelu takes 1.36 times as long.
-"""
+"""Formulas for one element, applied to all: one pass over memory, on all threads, vectorised by LLVM."""
 
 from numba import types
 from numba.core import cgutils
@@ -10,7 +6,7 @@ from numba.extending import intrinsic
 
 from .compile import entry, inlined, portion, serial, small
 from .fork import fork, threads
-from .simd import VECTOR_BYTES
+from .vector import use_whole_registers
 
 _RUN = 64  # elements: tasks begin at whole vectors of every dtype
 
@@ -24,7 +20,7 @@ def pointwise(formula):
     formula = _named(f"{name}.formula", formula, inlined)
 
     def task(arguments, tasks, number):
-        wide()
+        use_whole_registers()
         output = arguments[-1]
         begin, end = portion((output.size + _RUN - 1) // _RUN, tasks, number)
         for i in range(begin * _RUN, min(end * _RUN, output.size)):
@@ -41,17 +37,6 @@ def pointwise(formula):
 def _named(name, function, compile_):
     function.__qualname__ = name
     return compile_(function)
-
-
-@intrinsic
-def wide(typing_context):
-    """Let LLVM fill whole registers in the function that calls this."""
-
-    def codegen(context, builder, signature, args):
-        set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * VECTOR_BYTES}"')  # llvmlite knows no strings
-        return context.get_dummy_value()
-
-    return types.void(), codegen
 
 
 @intrinsic

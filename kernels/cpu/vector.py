@@ -225,3 +225,18 @@ _operator(operator.sub, lambda builder, a, b: builder.fsub(a, b))
 _operator(operator.mul, lambda builder, a, b: builder.fmul(a, b))
 _operator(operator.truediv, lambda builder, a, b: builder.fdiv(a, b))
 _operator(operator.eq, lambda builder, a, b: builder.icmp_signed("==", a, b), _mask)
+
+
+@intrinsic
+def use_whole_registers(typing_context):
+    """Let LLVM vectorise the loops of the function that calls this with whole registers.
+
+    On Intel's processors it takes half of one by itself, since data moved in whole ones may slow their clock. Where
+    there is something to compute that is a loss: gelu takes 1.36 times as long.
+    """
+
+    def codegen(context, builder, signature, args):
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * VECTOR_BYTES}"')  # llvmlite knows no strings
+        return context.get_dummy_value()
+
+    return types.void(), codegen

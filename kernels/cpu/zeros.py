@@ -16,6 +16,7 @@ import numpy as np
 from .compile import entry, inlined, portion, serial, tasks_for
 from .fork import fork
 from .memory import cleared, empty
+from .vector import use_whole_registers
 
 _BITS = 32  # as wide as a float32: a vector of numbers becomes a vector of words
 _TOGETHER = 4  # words that one loop over channels looks at: a short loop costs more than what it does
@@ -58,6 +59,7 @@ def _note_rows(images, bands, step, corner, bits, first, count, tasks, task):
 
     Row 0 of a band is the image's row band * step + corner[0]. What lies outside the image is 0.
     """
+    use_whole_registers()
     word, row = task // count, first + task % count
     batch, height, width, channels = images.shape
     there = bits[word, row].reshape(bits.shape[2] * channels)
@@ -99,6 +101,7 @@ def _meet(grad_weight, inputs, grads, stride, dead, settled, complete, words, fi
     settled[k] says that all channels but the dead have met k at all taps. If the look is complete, what it has not
     found is set to 0.
     """
+    use_whole_registers()
     outputs, channels, kernel_height, kernel_width = grad_weight.shape
     begin, end = portion(outputs, tasks, task)
     _, height, wide, _ = inputs.shape
