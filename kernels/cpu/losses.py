@@ -12,7 +12,7 @@ from .fork import fork
 from .layout import channels_first, channels_last, plain
 from .memory import empty
 from .special import exp
-from .vector import choose, exceeds, lanes, largest, load, total, zeros
+from .vector import choose, exceeds, lanes, largest, load, total, use_whole_registers, zeros
 
 
 @reference.cross_entropy.implementation("numba")
@@ -47,6 +47,7 @@ def _losses(rows, labels, loss, log_sum, tasks):
 
 @serial
 def _losses_of_rows(rows, labels, loss, log_sum, tasks, task):
+    use_whole_registers()
     classes = rows.shape[1]
     powers = np.empty(classes, rows.dtype)
     for m in range(*portion(len(rows), tasks, task)):
@@ -66,6 +67,7 @@ def _gradients(rows, labels, grad, log_sum, grad_input, tasks):
 
 @serial
 def _gradients_of_rows(rows, labels, grad, log_sum, grad_input, tasks, task):
+    use_whole_registers()
     classes = rows.shape[1]
     for m in range(*portion(len(rows), tasks, task)):
         row, result = rows[m], grad_input[m]
