@@ -27,6 +27,9 @@ from .vector import load, load_one, store, zeros, zeros_one
 _CHUNK_ELEMENTS = 1 << 15
 _STRETCH_ELEMENTS = 1 << 9
 _ADDED_TOGETHER = 32  # numbers
+# Stretches that are written one after the other, of which the last come first: the statistics have read them last, so
+# that they may still be in cache. It takes 0.9 of the time.
+_GROUP = 64
 _SIDE_BY_SIDE = 4  # vectors that go down the rows together: memory is read in order
 
 
@@ -139,8 +142,9 @@ def _make_column_sums(name, term):
                 for total in (t, u, v, w):
                     store(sums, j, total)
                     j += width
-            for j in range(length):
-                result[j % len(result)] += sums[j]
+            for row in range(0, length, len(result)):
+                for c in range(len(result)):
+                    result[c] += sums[row + c]
         for i in range(whole, len(a)):
             total = zeros_one(a) + term(
                 load_one(a, i), load_one(b, i), load_one(high, i - whole), load_one(low, i - whole)
@@ -282,11 +286,13 @@ def _normalise_rows(rows, mean, scale, offset, output, tasks, task):
     _repeat(offset, numbers[2])
     high, low, scales, offsets = numbers[0, 0], numbers[0, 1], numbers[1, 0], numbers[2, 0]
     flat, flat_output = rows.reshape(rows.size), output.reshape(rows.size)
-    for start in range(begin * len(mean), end * len(mean), length):
-        stop = min(start + length, end * len(mean))
-        part, result = flat[start:stop], flat_output[start:stop]
-        for i in range(len(part)):
-            result[i] = ((part[i] - high[i]) - low[i]) * scales[i] + offsets[i]
+    first, last, group = begin * len(mean), end * len(mean), length * _GROUP
+    for corner in range(first + (last - first - 1) // group * group, first - 1, -group):
+        for start in range(corner, min(corner + group, last), length):
+            stop = min(start + length, last)
+            part, result = flat[start:stop], flat_output[start:stop]
+            for i in range(len(part)):
+                result[i] = ((part[i] - high[i]) - low[i]) * scales[i] + offsets[i]
 
 
 @entry
@@ -326,14 +332,16 @@ def _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, tasks, task
     _repeat(scale, numbers[3])
     high, low, slopes, shifts, scales = numbers[0, 0], numbers[0, 1], numbers[1, 0], numbers[2, 0], numbers[3, 0]
     flat, flat_grad, flat_input = rows.reshape(rows.size), grad.reshape(rows.size), grad_input.reshape(rows.size)
-    for start in range(begin * len(mean), end * len(mean), length):
-        stop = min(start + length, end * len(mean))
-        part, gradient, result = flat[start:stop], flat_grad[start:stop], flat_input[start:stop]
-        whole = len(part) - len(part) % lanes_of(part)
-        for i in range(0, whole, lanes_of(part)):
-            deviation = (load(part, i) - load(high, i)) - load(low, i)
-            moved = (load(gradient, i) + load(shifts, i)) + deviation * load(slopes, i)
-            store(result, i, moved * load(scales, i))
-        for i in range(whole, len(part)):
-            deviation = (part[i] - high[i]) - low[i]
-            result[i] = ((gradient[i] + shifts[i]) + deviation * slopes[i]) * scales[i]
+    first, last, group = begin * len(mean), end * len(mean), length * _GROUP
+    for corner in range(first + (last - first - 1) // group * group, first - 1, -group):
+        for start in range(corner, min(corner + group, last), length):
+            stop = min(start + length, last)
+            part, gradient, result = flat[start:stop], flat_grad[start:stop], flat_input[start:stop]
+            whole = len(part) - len(part) % lanes_of(part)
+            for i in range(0, whole, lanes_of(part)):
+                deviation = (load(part, i) - load(high, i)) - load(low, i)
+                moved = (load(gradient, i) + load(shifts, i)) + deviation * load(slopes, i)
+                store(result, i, moved * load(scales, i))
+            for i in range(whole, len(part)):
+                deviation = (part[i] - high[i]) - low[i]
+                result[i] = ((gradient[i] + shifts[i]) + deviation * slopes[i]) * scales[i]
