@@ -176,14 +176,19 @@ def _first_window(index, stride, before, reach):
     return max(-((reach - before - index) // stride), 0)
 
 
-def _for_two_by_two(name, function):
-    """`function(rows, columns, ...)` with a copy of it for 2 x 2: unrolled, the usual window takes half of the time."""
+def _for_usual_windows(name, function, in_slabs=False):
+    """`function(rows, columns, ...)` with copies of it for the usual windows, whose loops are unrolled.
+
+    2 x 2 takes half of the time, 3 x 3 0.7 of it. A window that reaches into two slabs has fewer rows in each.
+    """
     function.__qualname__ = f"{name}_loop"
     function = inlined(function)
 
     def choose_copy(rows, columns, *rest):
         if rows == 2 and columns == 2:
             function(2, 2, *rest)
+        elif columns == 3 and (in_slabs or rows == 3):
+            function(rows if in_slabs else 3, 3, *rest)
         else:
             function(rows, columns, *rest)
 
@@ -205,7 +210,7 @@ def _make_maximum(name, load):
         store(output, to, best)
         store_places(indices, to, where)
 
-    return _for_two_by_two(name, maximum)
+    return _for_usual_windows(name, maximum)
 
 
 _maximum, _maximum_of_one = _make_maximum("maximum", load), _make_maximum("maximum_of_one", load_one)
@@ -270,7 +275,7 @@ def _make_give(name, load):
                 tap = to + h * row_step + w * column_step
                 store(grad_input, tap, load(grad_input, tap) + choose(where == here, value, nothing))
 
-    return _for_two_by_two(name, give)
+    return _for_usual_windows(name, give, in_slabs=True)
 
 
 _give, _give_one = _make_give("give", load), _make_give("give_one", load_one)
@@ -351,7 +356,7 @@ def _make_mean(name, load, zeros):
                 total = total + load(source, at + h * row_step + w * channels)
         store(output, to, total / spread(divisor, total))
 
-    return _for_two_by_two(name, mean)
+    return _for_usual_windows(name, mean)
 
 
 _mean, _mean_of_one = _make_mean("mean", load, zeros), _make_mean("mean_of_one", load_one, zeros_one)
@@ -391,7 +396,7 @@ def _make_share(name, load):
                 tap = to + h * row_step + w * channels
                 store(grad_input, tap, load(grad_input, tap) + value)
 
-    return _for_two_by_two(name, share)
+    return _for_usual_windows(name, share, in_slabs=True)
 
 
 _share, _share_one = _make_share("share", load), _make_share("share_one", load_one)
