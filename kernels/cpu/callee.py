@@ -7,6 +7,8 @@ the kernels run as fast as before. What is overridden here are private parts of 
 0.62.0 and 0.68.1.
 """
 
+import marshal
+
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -14,10 +16,10 @@ from numba.core.compiler_machinery import LoweringPass, register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
 
-_callees = {}
+_callees = {}  # by name
 
 
-def callee(name):
+def find(name, *version):
     """The function of this name, module first."""
     return _callees[name]
 
@@ -31,18 +33,20 @@ class Callee(CPUDispatcher):
     """
 
     def __init__(self, function, **options):
-        self.name = f"{function.__module__}.{function.__qualname__}"
-        if self.name in _callees:
-            raise ValueError(f"there is a compiled function {self.name} already: give this one a name of its own")
-        _callees[self.name] = self
+        self._name = f"{function.__module__}.{function.__qualname__}"
+        if self._name in _callees:
+            raise ValueError(f"there is a compiled function {self._name} already: give this one a name of its own")
         super().__init__(function, targetoptions={"nopython": True, **options}, pipeline_class=_Pipeline)
+        _callees[self._name] = self
 
     def __call__(self, *args):
         raise TypeError(f"{self.__name__} is called from compiled code only; its Python is {self.__name__}.py_func")
 
     def __reduce__(self):
-        """By its name, by which the cache tells one entry point from another that is made around other functions."""
-        return callee, (self.name,)
+        """Its name, its code and the functions it is made around: by these the cache knows entry points around it."""
+        around = [cell.cell_contents for cell in self.py_func.__closure__ or ()]
+        code = marshal.dumps(self.py_func.__code__, 2)  # later versions count references
+        return find, (self._name, code, *[each for each in around if isinstance(each, Callee)])
 
     def add_overload(self, compiled):
         self.overloads[tuple(compiled.signature.args)] = compiled

@@ -107,7 +107,7 @@ def gelu_backward(grad_output, input):
     return elementwise(_gelu_backward, input, grad_output)
 
 
-_zero, _one = np.float32(0), np.float32(1)
+_zero, _one = np.float32(0), np.float32(1)  # with a float64 they make a float64
 
 
 @pointwise

@@ -40,7 +40,7 @@ class Pool:
         self._lock = threading.RLock()  # the garbage collector may run a finalizer that asks for an array, anywhere
 
     def empty(self, shape, dtype):
-        """An uninitialised C-contiguous array, like np.empty; from SMALLEST bytes on, aligned to ALIGNMENT."""
+        """An uninitialised C-contiguous array of a shape, a tuple; from SMALLEST bytes on, aligned to ALIGNMENT."""
         size = _size_of_block(shape, dtype)
         if not size:
             return np.empty(shape, dtype)

@@ -27,9 +27,7 @@ from .vector import load, load_one, store, zeros, zeros_one
 _CHUNK_ELEMENTS = 1 << 15
 _STRETCH_ELEMENTS = 1 << 9
 _ADDED_TOGETHER = 32  # numbers
-# Stretches that are written one after the other, of which the last come first: the statistics have read them last, so
-# that they may still be in cache. It takes 0.9 of the time.
-_GROUP = 64
+_GROUP = 64  # stretches
 _SIDE_BY_SIDE = 4  # vectors that go down the rows together: memory is read in order
 
 
@@ -276,6 +274,15 @@ def _moments(rows, chunk, length, means, squares, chunks, k):
     _column_squares(flat, flat, middle, length, squares[k])
 
 
+@inlined
+def _last_first(first, last, group):
+    """Where groups of elements begin, the last group first: the statistics have read it last, and it may be in cache.
+
+    Small maps take 0.9 of the time.
+    """
+    return range(first + (last - first - 1) // group * group, first - 1, -group)
+
+
 @serial
 def _normalise_rows(rows, mean, scale, offset, output, tasks, task):
     """(row - mean) * scale + offset."""
@@ -287,7 +294,7 @@ def _normalise_rows(rows, mean, scale, offset, output, tasks, task):
     high, low, scales, offsets = numbers[0, 0], numbers[0, 1], numbers[1, 0], numbers[2, 0]
     flat, flat_output = rows.reshape(rows.size), output.reshape(rows.size)
     first, last, group = begin * len(mean), end * len(mean), length * _GROUP
-    for corner in range(first + (last - first - 1) // group * group, first - 1, -group):
+    for corner in _last_first(first, last, group):
         for start in range(corner, min(corner + group, last), length):
             stop = min(start + length, last)
             part, result = flat[start:stop], flat_output[start:stop]
@@ -333,7 +340,7 @@ def _combine_rows(rows, grad, mean, slope, shift, scale, grad_input, tasks, task
     high, low, slopes, shifts, scales = numbers[0, 0], numbers[0, 1], numbers[1, 0], numbers[2, 0], numbers[3, 0]
     flat, flat_grad, flat_input = rows.reshape(rows.size), grad.reshape(rows.size), grad_input.reshape(rows.size)
     first, last, group = begin * len(mean), end * len(mean), length * _GROUP
-    for corner in range(first + (last - first - 1) // group * group, first - 1, -group):
+    for corner in _last_first(first, last, group):
         for start in range(corner, min(corner + group, last), length):
             stop = min(start + length, last)
             part, gradient, result = flat[start:stop], flat_grad[start:stop], flat_input[start:stop]

@@ -179,7 +179,8 @@ def _first_window(index, stride, before, reach):
 def _for_usual_windows(name, function, in_slabs=False):
     """`function(rows, columns, ...)` with copies of it for the usual windows, whose loops are unrolled.
 
-    2 x 2 takes half of the time, 3 x 3 0.7 of it. A window that reaches into two slabs has fewer rows in each.
+    2 x 2 takes half of the time, 3 x 3 0.7 of it. Of a window that reaches into two slabs, each has some of the rows:
+    there columns alone are unrolled.
     """
     function.__qualname__ = f"{name}_loop"
     function = inlined(function)

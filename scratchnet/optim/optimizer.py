@@ -104,22 +104,26 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        changes = [
-            [
-                (param, param.grad.data if _fits(param.grad, param) else self._checked(param, f"{i} of group {g}"))
-                for i, param in enumerate(group["params"])
-                if param.grad is not None
-            ]
-            for g, group in enumerate(self.param_groups)
-        ]
-        for group, pairs in zip(self.param_groups, changes, strict=True):
-            if group.get("maximize"):  # NumPy's negative of a 0-d array is no array
-                pairs = [(param, array_module(grad).asarray(-grad)) for param, grad in pairs]
-            for kind in _by_kind((param.data, grad, self._state_of(param)) for param, grad in pairs):
-                self._update(*kind, group)
-            for param, _ in pairs:
-                param.version[0] += 1  # graphs that saved the old values must notice
+        changes = [self._changes(group, number) for number, group in enumerate(self.param_groups)]
+        for group, kinds in zip(self.param_groups, changes, strict=True):
+            for params, grads in kinds:
+                if group.get("maximize"):  # NumPy's negative of a 0-d array is no array
+                    grads = [array_module(grad).asarray(-grad) for grad in grads]
+                self._update([param.data for param in params], grads, list(map(self._state_of, params)), group)
+                for param in params:
+                    param.version[0] += 1  # graphs that saved the old values must notice
         return loss
+
+    def _changes(self, group: dict, number: int) -> list[tuple[list, list]]:
+        """(parameters, their gradients' arrays) of each dtype and device, where there is a gradient."""
+        kinds: dict[tuple, tuple[list, list]] = {}
+        for i, param in enumerate(group["params"]):
+            grad, ours = param.grad, param.data
+            if grad is not None:
+                params, grads = kinds.setdefault((type(ours), ours.dtype), ([], []))
+                params.append(param)
+                grads.append(grad.data if _fits(grad, ours) else self._checked(param, f"{i} of group {number}"))
+        return list(kinds.values())
 
     def _checked(self, param: Tensor, where: str):
         """The gradient's array; raises in words where it has not the parameter's shape, dtype and device."""
@@ -237,20 +241,12 @@ class Optimizer:
         return fitted
 
 
-def _fits(grad, param: Tensor) -> bool:
+def _fits(grad, ours) -> bool:
     """Whether a gradient has its parameter's kind of array, shape and dtype: all is well, and found out fast."""
     if not isinstance(grad, Tensor):
         return False
-    ours, theirs = param.data, grad.data
+    theirs = grad.data
     return type(ours) is type(theirs) and ours.shape == theirs.shape and ours.dtype == theirs.dtype
-
-
-def _by_kind(updates) -> list[tuple[list, list, list]]:
-    """(parameters, gradients, states), three lists, of each dtype and device among the updates (param, grad, state)."""
-    kinds: dict[tuple, list] = {}
-    for update in updates:
-        kinds.setdefault((type(update[0]), update[0].dtype), []).append(update)
-    return [tuple(map(list, zip(*kind, strict=True))) for kind in kinds.values()]
 
 
 def zeros_once(states: list[dict], name: str, params: list) -> list:
