@@ -76,11 +76,11 @@ def entry(function, is_small=_is_small, parallel=False):
 
     def alone(*args):
         threads = get_num_threads()
-        parallel_layer._set_num_threads(1)  # results do not depend on it
+        set_num_threads(1)  # results do not depend on it
         try:
             return in_turn(*args)
         finally:
-            parallel_layer._set_num_threads(threads)
+            set_num_threads(threads)
 
     @functools.wraps(function)
     def enter(*args):
@@ -99,6 +99,11 @@ def get_num_threads():
     if not _started:
         _start_pool()
     return parallel_layer._get_num_threads()
+
+
+def set_num_threads(threads):
+    """Numba's without its checks, for numbers that it has given: 0.4 us for 1.5."""
+    parallel_layer._set_num_threads(threads)
 
 
 def _start_pool():

@@ -4,7 +4,6 @@ Hypothesis draws geometry and a seed, not floats. Arrays hold small integers, so
 must agree bit for bit, in whatever order they were added.
 """
 
-import numba
 import numpy as np
 from hypothesis import strategies as st
 
@@ -71,7 +70,7 @@ def pretend(monkeypatch, threads):
     """Let kernels cut their work for this many threads, whatever there are."""
     compile.get_num_threads()  # the first call starts the threads, and compiled code crashes without them
     monkeypatch.setattr(compile, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(numba, "set_num_threads", lambda threads: None)
+    monkeypatch.setattr(compile, "set_num_threads", lambda threads: None)
     assert compile.tasks_for(1000) == threads  # else every number of threads would give the same bits here
 
 

@@ -1,13 +1,12 @@
 """Convolutions of overlapping runs: exact on integers, over any geometry, whatever the number of threads."""
 
 import kernel_cases as cases
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 import kernels
-from kernels.cpu import overlap
+from kernels.cpu import compile, overlap
 
 
 def both(x, w, g, bias=None):
@@ -60,7 +59,7 @@ def test_small_calls_stay_on_one_thread(monkeypatch, implementation):
     with kernels.use(implementation):
         cases.pretend(monkeypatch, 2)
         asked = []
-        monkeypatch.setattr(numba, "set_num_threads", asked.append)
+        monkeypatch.setattr(compile, "set_num_threads", asked.append)
         kernels.conv2d(x, w)
         assert asked == [1, 2]
         kernels.conv2d_weight(x, w.shape, g)
