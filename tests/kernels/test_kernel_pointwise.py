@@ -1,4 +1,4 @@
-"""Entry points made of formulas: in place, threads, names, and the disk cache."""
+"""Entry points made of formulas: in place, their names, and the disk cache."""
 
 import os
 import subprocess
