@@ -20,7 +20,7 @@ _callees = {}  # by name
 
 
 def find(name, *version):
-    """The function of this name, module first."""
+    """The function of this name, module first, in whatever version it is here. Raises KeyError where it is not."""
     return _callees[name]
 
 

@@ -27,7 +27,7 @@ from .vector import load, load_one, store, zeros, zeros_one
 _CHUNK_ELEMENTS = 1 << 15
 _STRETCH_ELEMENTS = 1 << 9
 _ADDED_TOGETHER = 32  # numbers
-_GROUP = 64  # stretches
+_GROUP = 64  # stretches that are written in order, see `_last_first`
 _SIDE_BY_SIDE = 4  # vectors that go down the rows together: memory is read in order
 
 

@@ -17,7 +17,7 @@ def pointwise(formula):
     Arrays are 1-D, contiguous, and of one size; the output may be one of the inputs. Scalars come in the arrays' dtype.
 
     Raises:
-        ValueError: a formula of this name is there already, if in another module.
+        ValueError: there is a formula of this name already, here or in another module.
     """
     name = formula.__qualname__
     formula = _named(f"{name}.formula", formula, inlined)
