@@ -104,7 +104,7 @@ class Kernel:
             if _array_kind(p.annotation)[0]
         ]
         kinds = {name: kind for _, name, kind, _ in self.arrays}
-        self._is_array = {name: name in kinds for name in self.signature.parameters}
+        self._are_arrays = [name in kinds for name in self.signature.parameters]
         self._takes_lists = Arrays in kinds.values()
         self._implementations = []
         self._references = {}  # by device; made once, since a call should cost few microseconds
@@ -171,13 +171,13 @@ class Kernel:
         if self._takes_lists:
             given = [*args, *options.values()]
             return (*policy, len(args), *options, *[_kinds(each) for each in given if type(each) is list])
-        facts = [
-            (type(a), a.shape, a.dtype) if is_array and a is not None else a
-            for a, is_array in zip(args, self._is_array.values(), strict=False)
-        ]
-        for name, a in options.items():
-            facts.append((type(a), a.shape, a.dtype) if self._is_array.get(name) and a is not None else a)
-        return (*policy, len(args), *facts, *options)
+        facts = [*policy, len(args), *options.items()]  # an array given by name has no hash
+        for a, is_array in zip(args, self._are_arrays, strict=False):
+            if is_array and a is not None:
+                facts += type(a), a.shape, a.dtype
+            else:
+                facts.append(a)
+        return tuple(facts)
 
     def _decide(self, args, options, wanted, why):
         try:
