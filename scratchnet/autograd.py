@@ -213,7 +213,7 @@ def _walk(roots, goals: set[Node] | None, plan, retain_graph: bool | None, creat
                 g = g if replaced is None else replaced
             if node.op is None if goals is None else node in goals:
                 arrived[node] = g
-            needs = tuple(parent in wanted for parent in node.parents)
+            needs = tuple([parent in wanted for parent in node.parents])
             if not any(needs):
                 continue
             if node.saved is None:

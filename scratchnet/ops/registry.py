@@ -186,8 +186,9 @@ class Op:
         out = Tensor(data, version=tensors[0].version if shares else None)
         if autograd.is_anomaly_enabled():
             _refuse_new_nan(self.name, out, tensors)
-        if self.vjp is not None and autograd.is_grad_enabled() and any(t.node is not None for t in tensors):
-            out.node = self._record(tensors, out, aux, params)
+        parents = tuple([t.node for t in tensors])
+        if self.vjp is not None and any(parents) and autograd.is_grad_enabled():
+            out.node = self._record(parents, tensors, out, aux, params)
         if recording.here.tape is not None or recording.here.watchers:
             recording.report(self, tensors, params, (out, *aux))
         return out, aux
@@ -205,9 +206,9 @@ class Op:
         if len(args) < count or len(args) - count > len(self.plain):
             raise TypeError(f"{self.name}: expected {self.signature()}, got {len(args)} positional arguments")
         tensors = tuple(args[0]) if self.variadic else args[:count]
-        values = self.plain
-        if params or len(args) > count:
-            values = {**self.plain, **dict(zip(self.plain, args[count:], strict=False)), **params}
+        if not (params or self.required or len(args) > count):
+            return tensors, self.plain
+        values = {**self.plain, **dict(zip(self.plain, args[count:], strict=False)), **params}
         if len(values) != len(self.plain):
             unknown = sorted(set(values) - set(self.plain))
             raise TypeError(f"{self.name}: unknown arguments {unknown}; expected {self.signature()}")
@@ -274,9 +275,8 @@ class Op:
     def _names(self, values) -> tuple[str, ...]:
         return tuple(f"{self.inputs[0]}[{i}]" for i in range(len(values))) if self.variadic else self.inputs
 
-    def _record(self, tensors, out, aux, params) -> Node:
+    def _record(self, parents, tensors, out, aux, params) -> Node:
         """A node that keeps what the vector-Jacobian products of the inputs that need one ask for."""
-        parents = tuple([t.node for t in tensors])
         node = Node(self, parents, tuple([t.data.shape for t in tensors]), params=params)
         wanted = self._wanted(tuple([p is not None for p in parents]))
         if not wanted:
@@ -296,7 +296,7 @@ class Op:
             return self.wants[None] | set(self.inputs)
         if not isinstance(self.vjp, dict):
             return self.wants[None]
-        return set().union(*(self.wants[x] for x, need in zip(self.inputs, needs, strict=True) if need))
+        return set().union(*[self.wants[x] for x, need in zip(self.inputs, needs, strict=True) if need])
 
     def backward(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         """The gradients of the inputs that need one, for the cotangent ``g`` of the result."""
