@@ -25,9 +25,9 @@ from .fork import fork
 from .layout import channels_first, channels_last, flat
 from .memory import cleared, empty, scratch
 from .patches import Patches, following, gather, patches_of, position
-from .simd import VECTOR_BYTES, copy, panel_layout, product
+from .simd import VECTOR_BYTES, copy, panel_layout, product, product_fetching
 
-_PATCHES_BYTES = 1 << 18  # a block of patches: well inside the second-level cache
+_PATCHES_BYTES = 1 << 17  # a block of patches: well inside the second-level cache, with the next one
 _GRADIENT_BLOCK = 96  # pixels of a block in the weight gradient: their grad_output stays in the first level
 _TILE_MULTIPLE = 24  # divisible by every tile's rows
 _PACKED_TOGETHER = 8  # channels whose weights are packed at a time, so that each line of memory is read once
@@ -244,9 +244,11 @@ def _multiply(
         gather(scratch, depth, source, patches, channel, pixels.extent, first, size)
     if straight[1]:
         c, ci = target.reshape(target.size)[first * to_all + group * channels :], to_all
-    product(
+    behind, reads, writes = first + size, size * from_all * straight[0], size * to_all * (straight[0] and straight[1])
+    soon = source.reshape(source.size), behind * from_all, reads, target.reshape(target.size), behind * to_all, writes
+    product_fetching(
         vectors, a, ai, 1, packed[group].reshape(columns * depth), depth * width, width, depth, starts[group], 0, c, ci,
-        size, panels,
+        size, panels, soon,
     )  # fmt: skip
     if not straight[1]:
         _put(c, columns, target, pixels, group * channels, channels, first, size)

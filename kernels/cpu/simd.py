@@ -22,6 +22,8 @@ _MAX_SUMS = _REGISTERS * 3 // 4  # vectors a tile accumulates; the other registe
 _MAX_ROWS = 8  # each takes an address register, of which x86 has 16
 _MAX_VECTORS = 4 if _REGISTERS == 32 else 3
 
+_LINE = 64  # bytes of a line of cache
+
 _index, _lane = ir.IntType(64), ir.IntType(32)
 
 
@@ -306,6 +308,27 @@ def _make_tile(vectors):
     return tile
 
 
+def _make_fetch(writing):
+    @intrinsic
+    def fetch(typing_context, array, at):
+        """Ask for the line of cache with element `at` of an array, or behind it, and do not wait for it."""
+
+        def codegen(context, builder, signature, args):
+            emit, byte = Emitter(context, builder, signature, args), ir.IntType(8).as_pointer()
+            kind = ir.FunctionType(ir.VoidType(), [byte, _lane, _lane, _lane])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+            place, level, data = builder.bitcast(emit.address(0, args[1]), byte), 2, 1
+            builder.call(function, [place, *map(_lane, (int(writing), level, data))])
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), codegen
+
+    return fetch
+
+
+_fetch_to_read, _fetch_to_write = map(_make_fetch, (False, True))
+
+
 def _make_product(vectors):
     tile, tile_height = _make_tile(vectors), tile_rows(vectors)
 
@@ -327,13 +350,33 @@ def _make_product(vectors):
                     i * ci + column, ci, rows - i,
                 )  # fmt: skip
 
-    product.__qualname__, product_in_runs.__qualname__ = f"product{vectors}", f"product_in_runs{vectors}"
-    return serial(product), serial(product_in_runs)
+    def product_fetching(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels, soon):
+        read, r, reads, written, w, writes = soon
+        line = _LINE // c.itemsize
+        tiles = panels * ((rows + tile_height - 1) // tile_height)
+        step = (max(reads, writes) + tiles * line - 1) // (tiles * line) * line
+        reads, writes = min(r + reads, read.size), min(w + writes, written.size)
+        for panel in range(panels):
+            column = panel * vectors * VECTOR_BYTES // c.itemsize
+            for i in range(0, rows, tile_height):
+                for wanted in range(r, min(r + step, reads), line):
+                    _fetch_to_read(read, wanted)
+                for wanted in range(w, min(w + step, writes), line):
+                    _fetch_to_write(written, wanted)
+                r, w = r + step, w + step
+                tile(
+                    a, i * ai, ai, at, 0, b, panel * panel_stride, bt, 1, depth, start, i * si + column, si, c,
+                    i * ci + column, ci, rows - i,
+                )  # fmt: skip
+
+    made = product, product_in_runs, product_fetching
+    for function in made:
+        function.__qualname__ = f"{function.__name__}{vectors}"
+    return tuple(map(serial, made))
 
 
-(_product1, _in_runs1), (_product2, _in_runs2), (_product3, _in_runs3), (_product4, _in_runs4) = map(
-    _make_product, (1, 2, 3, 4)
-)
+(_product1, _in_runs1, _fetching1), (_product2, _in_runs2, _fetching2) = map(_make_product, (1, 2))
+(_product3, _in_runs3, _fetching3), (_product4, _in_runs4, _fetching4) = map(_make_product, (3, 4))
 
 
 @serial
@@ -364,3 +407,21 @@ def product_in_runs(vectors, a, ai, at, ar, b, panel_stride, bt, runs, depth, st
         _in_runs3(a, ai, at, ar, b, panel_stride, bt, runs, depth, start, si, c, ci, rows, panels)
     else:
         _in_runs4(a, ai, at, ar, b, panel_stride, bt, runs, depth, start, si, c, ci, rows, panels)
+
+
+@serial
+def product_fetching(vectors, a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels, soon):
+    """`product`; meanwhile what is wanted soon comes from memory: read[r : r + reads] and written[w : w + writes].
+
+    soon: (read, r, reads, written, w, writes). A matrix of many rows and few columns is computed as fast as memory
+    brings it, so waiting costs: a 1x1 layer of 64 to 256 channels takes 0.92 of the time, its input gradient 0.9. Where
+    all is in cache `product` is faster.
+    """
+    if vectors == 1:
+        _fetching1(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels, soon)
+    elif vectors == 2:
+        _fetching2(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels, soon)
+    elif vectors == 3:
+        _fetching3(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels, soon)
+    else:
+        _fetching4(a, ai, at, b, panel_stride, bt, depth, start, si, c, ci, rows, panels, soon)
