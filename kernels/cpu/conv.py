@@ -26,10 +26,12 @@ from .layout import channels_first, channels_last, flat
 from .memory import cleared, empty, scratch
 from .patches import Patches, following, gather, patches_of, position
 from .simd import VECTOR_BYTES, copy, panel_layout, product, product_fetching
+from .vector import lanes, load, store
 
 _PATCHES_BYTES = 1 << 17  # a block of patches: well inside the second-level cache, with the next one
 _GRADIENT_BLOCK = 96  # pixels of a block in the weight gradient: their grad_output stays in the first level
 _TILE_MULTIPLE = 24  # divisible by every tile's rows
+_OUTPUTS = 16  # channels whose sums lie in one line of memory
 _PACKED_TOGETHER = 8  # channels whose weights are packed at a time, so that each line of memory is read once
 
 
@@ -316,22 +318,35 @@ def _weight_gradient_of_chunk(
 
 @entry
 def _add_chunks(partial, rows_at_once, weight, tasks):
-    fork(_add_chunks_of_channels, (partial, rows_at_once, weight), tasks)
+    fork(_add_to_first, (partial,), tasks)
+    fork(_put_channels, (partial[0], rows_at_once, weight), tasks)
 
 
 @serial
-def _add_chunks_of_channels(partial, rows_at_once, weight, tasks, task):
-    """weight[k, c, row, column] = sum over chunks of partial[chunk, group, row, (row, column, c), k]."""
-    chunks, groups, _, _, _ = partial.shape
-    outputs, channels, height, width = weight.shape
-    begin, end = portion(outputs, tasks, task)
-    for k in range(begin, end):
-        group, column = divmod(k, outputs // groups)
-        for c in range(channels):
-            for h in range(height):
-                for w in range(width):
-                    row = ((h % rows_at_once) * width + w) * channels + c
-                    value = partial[0, group, h // rows_at_once, row, column]
-                    for chunk in range(1, chunks):
-                        value += partial[chunk, group, h // rows_at_once, row, column]
-                    weight[k, c, h, w] = value
+def _add_to_first(partial, tasks, task):
+    """partial[0] += partial[1] + partial[2] + ..., in this order, for a share of the elements: whole vectors."""
+    flat, size, step = partial.reshape(partial.size), partial.size // len(partial), lanes(partial)
+    begin, end = portion(size // step, tasks, task)
+    for i in range(begin * step, end * step, step):
+        total = load(flat, i)
+        for chunk in range(1, len(partial)):
+            total = total + load(flat, chunk * size + i)
+        store(flat, i, total)
+
+
+@serial
+def _put_channels(sums, rows_at_once, weight, tasks, task):
+    """weight[k, c, row, column] = sums[group, rows, (row of these, column, c), k], a line of these at a time."""
+    outputs, channels, _, width = weight.shape
+    groups, row_tasks, _, _ = sums.shape
+    begin, end = portion(outputs // groups, tasks, task)
+    for group in range(groups):
+        for first in range(begin, end, _OUTPUTS):
+            for rows in range(row_tasks):
+                for y in range(rows_at_once):
+                    for x in range(width):
+                        for c in range(channels):
+                            row = (y * width + x) * channels + c
+                            for k in range(first, min(first + _OUTPUTS, end)):
+                                output = group * (outputs // groups) + k
+                                weight[output, c, rows * rows_at_once + y, x] = sums[group, rows, row, k]
