@@ -23,6 +23,7 @@ from .compile import entry, portion, serial, tasks_for
 from .elementwise import activate
 from .fork import fork
 from .layout import channels_first, channels_last, flat
+from .matmul import pack
 from .memory import cleared, empty, scratch
 from .patches import Patches, following, gather, patches_of, position
 from .simd import VECTOR_BYTES, copy, panel_layout, product, product_fetching
@@ -154,8 +155,11 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride, negativ
     panels, vectors, width = panel_layout(channels_to, source.dtype)
     memory, strides = flat(weight)
     packed = empty((groups, panels, depth, width), source.dtype)
-    places = _places(rows, columns, strides[3:])
-    _pack(memory, strides, places, channels_from, channels_to, packed, tasks_for(channels_from))
+    if groups == 1 and weight.shape[3:] == (1, 1):  # a matrix, which is packed twice as fast
+        pack(memory, strides[2], strides[1], channels_to, packed[0])
+    else:
+        places = _places(rows, columns, strides[3:])
+        _pack(memory, strides, places, channels_from, channels_to, packed, tasks_for(channels_from))
     starts = cleared((groups, panels * width), source.dtype)
     starts[:, :channels_to] = bias.reshape(groups, channels_to)
     patches = patches_of(offsets_y, offsets_x, step, source.shape[3], channels_from)

@@ -46,7 +46,7 @@ def _product(a, b, bias):
     collide = columns * b.itemsize % _FAR == 0 and rows > _ROWS and depth >= _FEWEST_COLLIDING
     if bj != 1 or columns != panels * width or collide:
         packed = empty((panels, depth, width), a.dtype)
-        _pack(b, bt, bj, columns, packed, tasks_for(-(-depth // _SQUARE)))
+        pack(b, bt, bj, columns, packed)
         b, bt, panel_stride = packed.reshape(-1), width, depth * width
     starts = cleared((panels * width,), a.dtype)
     starts[:columns] = 0 if bias is None else bias
@@ -63,6 +63,11 @@ def _memory(matrix):
     return plain(matrix).reshape(-1), matrix.shape[1], 1
 
 
+def pack(b, bt, bj, columns, packed):
+    """packed[panel, t, j] = b[t * bt + (panel * width + j) * bj], zeros beyond the last column. bt or bj is 1."""
+    _pack(b, bt, bj, columns, packed, tasks_for(-(-packed.shape[1] // _SQUARE)))
+
+
 @entry
 def _pack(b, bt, bj, columns, packed, tasks):
     fork(_pack_squares, (b, bt, bj, columns, packed), tasks)
@@ -70,7 +75,6 @@ def _pack(b, bt, bj, columns, packed, tasks):
 
 @serial
 def _pack_squares(b, bt, bj, columns, packed, tasks, task):
-    """packed[panel, t, j] = b[t, panel * width + j], zeros beyond the last column."""
     panels, depth, width = packed.shape
     flat = packed.reshape(packed.size)
     begin, end = portion((depth + _SQUARE - 1) // _SQUARE, tasks, task)
