@@ -434,11 +434,13 @@ def _logit_gradient(g, input, target, log_sum, *, ignore_index, reduction):
 
 
 def _as_batch(logits, labels, ignore_index):
-    """Logits with a batch axis, int64 labels in which the ignored are -1, which is no class, and how many are not."""
+    """Logits with a batch axis, int64 labels in which the ignored are no class, and how many are not ignored."""
     if logits.ndim == 1:
         logits, labels = logits[None], labels[None]
     kept = labels != ignore_index
-    return logits, np.where(kept, labels, -1).astype(np.int64, copy=False), kept.sum()
+    if 0 <= ignore_index < logits.shape[1]:
+        labels = np.where(kept, labels, -1)
+    return logits, labels.astype(np.int64, copy=False), kept.sum()
 
 
 @op(

@@ -74,6 +74,8 @@ def test_the_three_kernels_are_adjoint(call):
     ((4, 64, 16, 16), (100, 64, 4, 4), {"stride": 2, "padding": 1}),
     ((3, 48, 40, 41), (32, 24, 5, 3), {"stride": (3, 2), "padding": ((0, 4), (3, 1)), "dilation": 2, "groups": 2}),
     ((40, 1, 28, 28), (32, 1, 3, 3), {"padding": 1}),
+    ((4, 20, 30, 31), (70, 20, 1, 1), {}),
+    ((4, 20, 30, 31), (70, 10, 1, 1), {"groups": 2, "stride": (2, 1)}),
 ])  # fmt: skip
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 def test_full_layers_equal_the_reference_and_are_adjoint(input_size, weight_size, options, dtype):

@@ -157,6 +157,32 @@ def test_a_finalizer_inside_the_pool_neither_waits_nor_gets_the_same_block(pool,
     assert (inside[0] == 1.0).all() and (outside == 2.0).all()
 
 
+def test_a_block_of_which_an_array_was_made_meanwhile_is_not_taken():
+    class Interrupted(list):
+        array = None
+
+        def pop(self, i):
+            entry = super().pop(i)
+            self.array = np.ndarray((8,), np.uint8, *entry)
+            return entry
+
+    blocks = Interrupted([(np.zeros(64, np.uint8), 0)])
+    assert memory.take(blocks) is None
+    assert len(blocks) == 1 and blocks.array.base is blocks[0][0]
+    assert memory.take(list(blocks)) is None
+    blocks.array = None
+    assert memory.take(list(blocks)) is blocks[0]
+
+
+def test_blocks_that_others_took_are_not_missed():
+    class Emptied(list):
+        def __getitem__(self, i):
+            self.clear()
+            return super().__getitem__(i)
+
+    assert memory.take(Emptied([(np.zeros(64, np.uint8), 0)])) is None
+
+
 def test_threads_do_not_get_each_others_arrays(pool):
     wrong = []
 
@@ -165,9 +191,14 @@ def test_threads_do_not_get_each_others_arrays(pool):
             mine = [numbers(pool, mark + i) for _ in range(1 + i % 3)]
             wrong.extend(a for a in mine if not (a == mark + i).all())
 
+    def give_back():
+        for _ in range(300):
+            pool.trim()
+
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     threads = [threading.Thread(target=work, args=(1000 * k,)) for k in range(4)]
+    threads.append(threading.Thread(target=give_back))
     try:
         for t in threads:
             t.start()
