@@ -85,12 +85,20 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     chunks = min(_CHUNKS, grad.shape[0] * grad.shape[1])
     partial = cleared((chunks, *kernel, vectors, width), source.dtype)
     _sum_over_pixels(source, grad, *_windows(geometry), partial)
-    total = partial.sum(axis=0)
-    fresh = channels - (vectors - 1) * width  # channels of the last vector that are not in the one before
-    joined = empty((*kernel, channels), source.dtype)
-    joined[:, :, : channels - fresh] = total[:, :, :-1].reshape(*kernel, channels - fresh)
-    joined[:, :, channels - fresh :] = total[:, :, -1, width - fresh :]
-    return plain(joined[:, :, :k].transpose(2, 0, 1)).reshape(geometry.full_weight_size)
+    sums = _joined(partial.sum(axis=0), channels)
+    return plain(sums[:, :, :k].transpose(2, 0, 1)).reshape(geometry.full_weight_size)
+
+
+def _joined(vectors, channels):
+    """(KH, KW, vectors, lanes) as (KH, KW, channels). The last vector begins with channels of the one before."""
+    *kernel, count, width = vectors.shape
+    if count * width == channels:
+        return vectors.reshape(*kernel, channels)
+    begin = (count - 1) * width
+    joined = empty((*kernel, channels), vectors.dtype)
+    joined[:, :, :begin] = vectors[:, :, :-1].reshape(*kernel, begin)
+    joined[:, :, begin:] = vectors[:, :, -1, begin - channels :]
+    return joined
 
 
 def _per_output(source, channels):
