@@ -166,11 +166,11 @@ class Kernel:
     def _call(self, args, options, *policy):
         """All that a choice may depend on: of arrays type, shape and dtype, of the rest the values.
 
-        Of lists of arrays the kinds; and of a kernel that takes lists, an optimiser's step, nothing else.
+        Of lists and tuples of arrays the kinds; and of a kernel that takes lists, an optimiser's step, nothing else.
         """
         if self._takes_lists:
             given = [*args, *options.values()]
-            return (*policy, len(args), *options, *[_kinds(each) for each in given if type(each) is list])
+            return (*policy, len(args), *options, *[_kinds(each) for each in given if type(each) in (list, tuple)])
         facts = [*policy, len(args), *options.items()]  # an array given by name has no hash
         for a, is_array in zip(args, self._are_arrays, strict=False):
             if is_array and a is not None:

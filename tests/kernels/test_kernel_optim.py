@@ -153,6 +153,10 @@ def test_bad_lists_are_refused(implementation):
             kernels.adam_steps_(ones[:2], [ones[2], [1, 2, 3]], ones[:2], ones[:2], steps=[1, 1], **ADAM)
         with pytest.raises(ValueError, match=r"grads\[0\] must have the shape of params\[0\], \(3,\), given \(2,\)"):
             kernels.adam_steps_(lists[0], [np.ones(2)], lists[2], lists[3], steps=[1], **ADAM)
+        mixed = np.ones(3), np.ones(3, "float32")
+        kernels.adam_steps_(*((np.ones(3),) for _ in range(4)), steps=[1], **ADAM)
+        with pytest.raises(TypeError, match="all arrays must share one dtype"):
+            kernels.adam_steps_(mixed, mixed, mixed, mixed, steps=[1, 1], **ADAM)
     assert ones[0].tolist() == [1, 1, 1]
 
 
