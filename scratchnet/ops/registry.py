@@ -186,9 +186,8 @@ class Op:
         out = Tensor(data, version=tensors[0].version if shares else None)
         if autograd.is_anomaly_enabled():
             _refuse_new_nan(self.name, out, tensors)
-        parents = tuple([t.node for t in tensors])
-        if self.vjp is not None and any(parents) and autograd.is_grad_enabled():
-            out.node = self._record(parents, tensors, out, aux, params)
+        if self.vjp is not None and autograd.is_grad_enabled() and any(t.node is not None for t in tensors):
+            out.node = self._record(tensors, out, aux, params)
         if recording.here.tape is not None or recording.here.watchers:
             recording.report(self, tensors, params, (out, *aux))
         return out, aux
@@ -275,8 +274,9 @@ class Op:
     def _names(self, values) -> tuple[str, ...]:
         return tuple(f"{self.inputs[0]}[{i}]" for i in range(len(values))) if self.variadic else self.inputs
 
-    def _record(self, parents, tensors, out, aux, params) -> Node:
+    def _record(self, tensors, out, aux, params) -> Node:
         """A node that keeps what the vector-Jacobian products of the inputs that need one ask for."""
+        parents = tuple([t.node for t in tensors])
         node = Node(self, parents, tuple([t.data.shape for t in tensors]), params=params)
         wanted = self._wanted(tuple([p is not None for p in parents]))
         if not wanted:
