@@ -317,8 +317,8 @@ def _make_fetch(writing):
             emit, byte = Emitter(context, builder, signature, args), ir.IntType(8).as_pointer()
             kind = ir.FunctionType(ir.VoidType(), [byte, _lane, _lane, _lane])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-            place, level, data = builder.bitcast(emit.address(0, args[1]), byte), 2, 1
-            builder.call(function, [place, *map(_lane, (int(writing), level, data))])
+            place, near, data = builder.bitcast(emit.address(0, args[1]), byte), 2, 1  # to the second-level cache
+            builder.call(function, [place, *map(_lane, (int(writing), near, data))])
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
