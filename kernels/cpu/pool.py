@@ -1,9 +1,9 @@
 """Pooling, and gathering from image planes, in channels-last memory: the inner loop runs over channels.
 
 A window's channels pass through vector registers, tap by tap in row-major order, and its result is written once. In
-the gradients a thread owns slabs of input rows that stay in its cache while windows add to them. Sums keep the
-reference's order, so results are its own, bit for bit. Each task is one function: a call for every row, with its
-reference counts, took half of the time of a small pooling.
+the gradients a thread owns slabs of input rows, and clears a row when the first window reaches it, so that it stays in
+cache while windows add to it. Sums keep the reference's order, so results are its own, bit for bit. Each task is one
+function: a call for every row, with its reference counts, took half of the time of a small pooling.
 """
 
 import functools
@@ -163,11 +163,18 @@ def _taps_inside(start, dilation, taps, size):
     return first, min(taps - skipped, (size - 1 - first) // dilation + 1)
 
 
+@inlined
+def _whole_and_rest(channels, lanes):
+    """The ranges of channels that fill vectors, and of what is left over, by one."""
+    whole = channels - channels % lanes
+    return (0, whole, lanes), (whole, channels, 1)
+
+
 @serial
-def _slab(window, windows, stride, before, height):
-    """(first, end) of the input rows from where a row of windows begins to where the next one does."""
-    low, high = window * stride - before, (window + 1) * stride - before
-    return max(low, 0), max(high, 0) if window + 1 < windows else height
+def _slab(first, last, windows, stride, before, height):
+    """(first, end) of the input rows from where a row of windows begins to where the one behind the last does."""
+    low, high = first * stride - before, (last + 1) * stride - before
+    return max(low, 0), max(high, 0) if last + 1 < windows else height
 
 
 @serial
@@ -176,11 +183,11 @@ def _first_window(index, stride, before, reach):
     return max(-((reach - before - index) // stride), 0)
 
 
-def _for_usual_windows(name, function, in_slabs=False):
+def _for_usual_windows(name, function):
     """`function(rows, columns, ...)` with copies of it for the usual windows, whose loops are unrolled.
 
-    2 x 2 takes half of the time, 3 x 3 0.7 of it. Of a window that reaches into two slabs, each has some of the rows:
-    there columns alone are unrolled.
+    2 x 2 takes half of the time, 3 x 3 0.7 of it. The loop over channels belongs into the function: LLVM would do
+    before it what any of the copies needs.
     """
     function.__qualname__ = f"{name}_loop"
     function = inlined(function)
@@ -188,8 +195,8 @@ def _for_usual_windows(name, function, in_slabs=False):
     def choose_copy(rows, columns, *rest):
         if rows == 2 and columns == 2:
             function(2, 2, *rest)
-        elif columns == 3 and (in_slabs or rows == 3):
-            function(rows if in_slabs else 3, 3, *rest)
+        elif rows == 3 and columns == 3:
+            function(3, 3, *rest)
         else:
             function(rows, columns, *rest)
 
@@ -198,18 +205,21 @@ def _for_usual_windows(name, function, in_slabs=False):
 
 
 def _make_maximum(name, load):
-    def maximum(rows, columns, source, at, row_step, column_step, place, row_place, column_place, output, indices, to):
+    def maximum(
+        rows, columns, channels, source, at, row_step, column_step, place, row_place, column_place, output, indices, to
+    ):
         """Largest of rows x columns vectors and its place. The first wins a tie; NaN wins, and the first NaN."""
-        best = load(source, at)
-        where = spread_place(place, best)
-        for h in range(rows):
-            for w in range(columns):
-                value = load(source, at + h * row_step + w * column_step)
-                larger = exceeds(value, best)
-                best = choose(larger, value, best)
-                where = choose(larger, spread_place(place + h * row_place + w * column_place, value), where)
-        store(output, to, best)
-        store_places(indices, to, where)
+        for c in range(*channels):
+            best = load(source, at + c)
+            where = spread_place(place, best)
+            for h in range(rows):
+                for w in range(columns):
+                    value = load(source, at + c + h * row_step + w * column_step)
+                    larger = exceeds(value, best)
+                    best = choose(larger, value, best)
+                    where = choose(larger, spread_place(place + h * row_place + w * column_place, value), where)
+            store(output, to + c, best)
+            store_places(indices, to + c, where)
 
     return _for_usual_windows(name, maximum)
 
@@ -232,7 +242,7 @@ def _max_pool_rows(source, kernel, stride, before, dilation, relu, output, indic
     )
     row_place, column_place = dilation[0] * width, dilation[1]
     row_step, column_step = row_place * channels, column_place * channels
-    whole = channels - channels % lanes(flat)
+    whole, rest = _whole_and_rest(channels, lanes(flat))
     begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
     for row in range(begin, end):
         n, y = divmod(row, output.shape[1])
@@ -241,16 +251,14 @@ def _max_pool_rows(source, kernel, stride, before, dilation, relu, output, indic
             j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
             place = i * width + j
             at, to = (n * height * width + place) * channels, (row * output.shape[2] + x) * channels
-            for c in range(0, whole, lanes(flat)):
-                _maximum(
-                    rows, columns, flat, at + c, row_step, column_step, place, row_place, column_place,
-                    flat_output, flat_indices, to + c,
-                )  # fmt: skip
-            for c in range(whole, channels):
-                _maximum_of_one(
-                    rows, columns, flat, at + c, row_step, column_step, place, row_place, column_place,
-                    flat_output, flat_indices, to + c,
-                )  # fmt: skip
+            _maximum(
+                rows, columns, whole, flat, at, row_step, column_step, place, row_place, column_place,
+                flat_output, flat_indices, to,
+            )  # fmt: skip
+            _maximum_of_one(
+                rows, columns, rest, flat, at, row_step, column_step, place, row_place, column_place,
+                flat_output, flat_indices, to,
+            )  # fmt: skip
         if relu:
             _switch_off(flat_output, flat_indices, row * output.shape[2] * channels, output.shape[2] * channels)
 
@@ -266,17 +274,21 @@ def _switch_off(output, indices, at, count):
 
 
 def _make_give(name, load):
-    def give(rows, columns, grad, indices, at, grad_input, to, row_step, column_step, place, row_place, column_place):
+    def give(
+        rows, columns, channels, grad, indices, at, grad_input, to, row_step, column_step, place, row_place,
+        column_place,
+    ):  # fmt: skip
         """Add a window's gradient where its maximum was: at one of rows x columns places."""
-        value, where = load(grad, at), load_places(indices, at, load(grad, at))
-        nothing = spread(grad.dtype.type(0), value)
-        for h in range(rows):
-            for w in range(columns):
-                here = spread_place(place + h * row_place + w * column_place, value)
-                tap = to + h * row_step + w * column_step
-                store(grad_input, tap, load(grad_input, tap) + choose(where == here, value, nothing))
+        for c in range(*channels):
+            value = load(grad, at + c)
+            where, nothing = load_places(indices, at + c, value), spread(grad.dtype.type(0), value)
+            for h in range(rows):
+                for w in range(columns):
+                    here = spread_place(place + h * row_place + w * column_place, value)
+                    tap = to + c + h * row_step + w * column_step
+                    store(grad_input, tap, load(grad_input, tap) + choose(where == here, value, nothing))
 
-    return _for_usual_windows(name, give, in_slabs=True)
+    return _for_usual_windows(name, give)
 
 
 _give, _give_one = _make_give("give", load), _make_give("give_one", load_one)
@@ -289,7 +301,7 @@ def _max_pool_input(grad, indices, kernel, stride, before, dilation, grad_input,
 
 @serial
 def _max_pool_input_slabs(grad, indices, kernel, stride, before, dilation, grad_input, tasks, task):
-    """Clear a slab of input rows; then add to it from every window that reaches it, in order."""
+    """A slab for each image that the task has output rows of: add to it from every window that reaches it, in order."""
     _, height, width, channels = grad_input.shape
     flat, flat_indices, flat_input = (
         grad.reshape(grad.size),
@@ -298,28 +310,30 @@ def _max_pool_input_slabs(grad, indices, kernel, stride, before, dilation, grad_
     )
     row_place, column_place = dilation[0] * width, dilation[1]
     row_step, column_step = row_place * channels, column_place * channels
-    whole = channels - channels % lanes(flat)
+    whole, rest = _whole_and_rest(channels, lanes(flat))
     begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
-    for slab in range(begin, end):
-        n, last = divmod(slab, grad.shape[1])
-        low, high = _slab(last, grad.shape[1], stride[0], before[0], height)
-        clear(flat_input, (n * height + low) * width * channels, (high - low) * width * channels)
+    for n in range(begin // grad.shape[1], (end + grad.shape[1] - 1) // grad.shape[1]):
+        first, last = max(begin - n * grad.shape[1], 0), min(end - n * grad.shape[1], grad.shape[1]) - 1
+        low, high = _slab(first, last, grad.shape[1], stride[0], before[0], height)
+        cleared = 0
         for y in range(_first_window(low, stride[0], before[0], dilation[0] * (kernel[0] - 1)), last + 1):
             i, rows = _taps_inside(y * stride[0] - before[0] - low, dilation[0], kernel[0], high - low)
+            reached = max(i + dilation[0] * (rows - 1) + 1, cleared)
+            clear(flat_input, (n * height + low + cleared) * width * channels, (reached - cleared) * width * channels)
+            cleared = reached
             for x in range(grad.shape[2]):
                 j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
                 at, place = ((n * grad.shape[1] + y) * grad.shape[2] + x) * channels, (low + i) * width + j
                 to = (n * height * width + place) * channels
-                for c in range(0, whole, lanes(flat)):
-                    _give(
-                        rows, columns, flat, flat_indices, at + c, flat_input, to + c, row_step, column_step,
-                        place, row_place, column_place,
-                    )  # fmt: skip
-                for c in range(whole, channels):
-                    _give_one(
-                        rows, columns, flat, flat_indices, at + c, flat_input, to + c, row_step, column_step,
-                        place, row_place, column_place,
-                    )  # fmt: skip
+                _give(
+                    rows, columns, whole, flat, flat_indices, at, flat_input, to, row_step, column_step, place,
+                    row_place, column_place,
+                )  # fmt: skip
+                _give_one(
+                    rows, columns, rest, flat, flat_indices, at, flat_input, to, row_step, column_step, place,
+                    row_place, column_place,
+                )  # fmt: skip
+        clear(flat_input, (n * height + low + cleared) * width * channels, (high - low - cleared) * width * channels)
 
 
 @parallel
@@ -349,13 +363,14 @@ def _scatter(grad_output, indices, grad_input, outside):
 
 
 def _make_mean(name, load, zeros):
-    def mean(rows, columns, source, at, row_step, divisor, output, to, channels):
+    def mean(rows, columns, channels, source, at, row_step, column_step, divisor, output, to):
         """Sum of rows x columns vectors, divided."""
-        total = zeros(source)
-        for h in range(rows):
-            for w in range(columns):
-                total = total + load(source, at + h * row_step + w * channels)
-        store(output, to, total / spread(divisor, total))
+        for c in range(*channels):
+            total = zeros(source)
+            for h in range(rows):
+                for w in range(columns):
+                    total = total + load(source, at + c + h * row_step + w * column_step)
+            store(output, to + c, total / spread(divisor, total))
 
     return _for_usual_windows(name, mean)
 
@@ -372,7 +387,7 @@ def _avg_pool(source, divisor, kernel, stride, before, dilation, output, tasks):
 def _avg_pool_rows(source, divisor, kernel, stride, before, dilation, output, tasks, task):
     _, height, width, channels = source.shape
     flat, flat_output, row_step = source.reshape(source.size), output.reshape(output.size), width * channels
-    whole = channels - channels % lanes(flat)
+    whole, rest = _whole_and_rest(channels, lanes(flat))
     begin, end = portion(output.shape[0] * output.shape[1], tasks, task)
     for row in range(begin, end):
         n, y = divmod(row, output.shape[1])
@@ -380,24 +395,22 @@ def _avg_pool_rows(source, divisor, kernel, stride, before, dilation, output, ta
         for x in range(output.shape[2]):
             j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
             at, to = ((n * height + i) * width + j) * channels, (row * output.shape[2] + x) * channels
-            by = divisor[y, x]
-            for c in range(0, whole, lanes(flat)):
-                _mean(rows, columns, flat, at + c, row_step, by, flat_output, to + c, channels)
-            for c in range(whole, channels):
-                _mean_of_one(rows, columns, flat, at + c, row_step, by, flat_output, to + c, channels)
+            _mean(rows, columns, whole, flat, at, row_step, channels, divisor[y, x], flat_output, to)
+            _mean_of_one(rows, columns, rest, flat, at, row_step, channels, divisor[y, x], flat_output, to)
 
 
 def _make_share(name, load):
-    def share(rows, columns, grad, at, divisor, grad_input, to, row_step, channels):
+    def share(rows, columns, channels, grad, at, divisor, grad_input, to, row_step, column_step):
         """Add a window's gradient, divided as its sum was, to each of its rows x columns places."""
-        value = load(grad, at)
-        value = value / spread(divisor, value)
-        for h in range(rows):
-            for w in range(columns):
-                tap = to + h * row_step + w * channels
-                store(grad_input, tap, load(grad_input, tap) + value)
+        for c in range(*channels):
+            value = load(grad, at + c)
+            value = value / spread(divisor, value)
+            for h in range(rows):
+                for w in range(columns):
+                    tap = to + c + h * row_step + w * column_step
+                    store(grad_input, tap, load(grad_input, tap) + value)
 
-    return _for_usual_windows(name, share, in_slabs=True)
+    return _for_usual_windows(name, share)
 
 
 _share, _share_one = _make_share("share", load), _make_share("share_one", load_one)
@@ -412,19 +425,21 @@ def _avg_pool_input(grad, divisor, kernel, stride, before, dilation, grad_input,
 def _avg_pool_input_slabs(grad, divisor, kernel, stride, before, dilation, grad_input, tasks, task):
     _, height, width, channels = grad_input.shape
     flat, flat_input, row_step = grad.reshape(grad.size), grad_input.reshape(grad_input.size), width * channels
-    whole = channels - channels % lanes(flat)
+    whole, rest = _whole_and_rest(channels, lanes(flat))
     begin, end = portion(grad.shape[0] * grad.shape[1], tasks, task)
-    for slab in range(begin, end):
-        n, last = divmod(slab, grad.shape[1])
-        low, high = _slab(last, grad.shape[1], stride[0], before[0], height)
-        clear(flat_input, (n * height + low) * row_step, (high - low) * row_step)
+    for n in range(begin // grad.shape[1], (end + grad.shape[1] - 1) // grad.shape[1]):
+        first, last = max(begin - n * grad.shape[1], 0), min(end - n * grad.shape[1], grad.shape[1]) - 1
+        low, high = _slab(first, last, grad.shape[1], stride[0], before[0], height)
+        cleared = 0
         for y in range(_first_window(low, stride[0], before[0], dilation[0] * (kernel[0] - 1)), last + 1):
             i, rows = _taps_inside(y * stride[0] - before[0] - low, dilation[0], kernel[0], high - low)
+            reached = max(i + dilation[0] * (rows - 1) + 1, cleared)
+            clear(flat_input, (n * height + low + cleared) * row_step, (reached - cleared) * row_step)
+            cleared = reached
             for x in range(grad.shape[2]):
                 j, columns = _taps_inside(x * stride[1] - before[1], dilation[1], kernel[1], width)
                 at = ((n * grad.shape[1] + y) * grad.shape[2] + x) * channels
                 to, by = ((n * height + low + i) * width + j) * channels, divisor[y, x]
-                for c in range(0, whole, lanes(flat)):
-                    _share(rows, columns, flat, at + c, by, flat_input, to + c, row_step, channels)
-                for c in range(whole, channels):
-                    _share_one(rows, columns, flat, at + c, by, flat_input, to + c, row_step, channels)
+                _share(rows, columns, whole, flat, at, by, flat_input, to, row_step, channels)
+                _share_one(rows, columns, rest, flat, at, by, flat_input, to, row_step, channels)
+        clear(flat_input, (n * height + low + cleared) * row_step, (high - low - cleared) * row_step)
