@@ -9,6 +9,7 @@ from .elementwise import activate
 from .patches import following, position
 from .simd import clear, copy
 from .transform import from_products, outputs_to_products, to_products
+from .vector import lanes
 
 
 class Pass(NamedTuple):
@@ -73,20 +74,25 @@ def squares_of(work, images):
 
 
 @serial
-def read_squares(work, f, source, channel, count, first, size, left, depth, plane, patch):
-    """B^T x B of `size` squares, of `count` channels from `channel` on, zeros where the source has no more.
+def whole_vectors(count, array):
+    return (count + lanes(array) - 1) // lanes(array) * lanes(array)
 
-    xi of square i and phase p lies at xi * plane + i * depth + p * depth // phases.
+
+@serial
+def read_squares(work, f, source, channel, count, first, size, left, square, phase, plane, patch):
+    """B^T x B of `size` squares, of `count` channels from `channel` on, zeros up to whole vectors and behind the last.
+
+    xi of square i and phase p of the source lies at xi * plane + i * square + p * phase.
     """
     m, n, phases, step = len(work.outputs), points_of(work), work.phases[f], work.step
     _, height, width, channels = source.shape
-    flat, padded, there = source.reshape(source.size), depth // len(phases), min(count, channels - channel)
+    flat, padded, there = source.reshape(source.size), whole_vectors(count, left), min(count, channels - channel)
     reach = ((n - 1) * step[0], (n - 1) * step[1])
     image, y, x = position(first, work.grid)
     for i in range(size):
         for p in range(len(phases)):
             top, left_edge = y * m * step[0] + phases[p, 0], x * m * step[1] + phases[p, 1]
-            at = i * depth + p * padded
+            at = i * square + p * phase
             corner = ((image * height + top) * width + left_edge) * channels + channel
             inside = top >= 0 and top + reach[0] < height and left_edge >= 0 and left_edge + reach[1] < width
             if inside and padded == there:

@@ -52,7 +52,7 @@ def _pack_channels(work, weight, channels, packed, tasks, task):
 @serial
 def _multiply_blocks(work, source, packed, starts, target, vectors, block, slope, lefts, rights, patches, tasks, task):
     left, right, patch = lefts[task], rights[task], patches[task]
-    n, (_, panels, depth, width) = points_of(work), packed.shape
+    n, phases, (_, panels, depth, width) = points_of(work), work.phases.shape[1], packed.shape
     columns, flat_packed = panels * width, packed.reshape(packed.size)
     flat_left, flat_right = left.reshape(left.size), right.reshape(right.size)
     squares, height = squares_of(work, source.shape[0]), tile_height(vectors)
@@ -61,7 +61,9 @@ def _multiply_blocks(work, source, packed, starts, target, vectors, block, slope
     for number in range(len(work.phases) * blocks):
         f, first = number // blocks, begin * height + number % blocks * block
         size = min(block, min(end * height, squares) - first)
-        read_squares(work, f, source, 0, source.shape[3], first, size, flat_left, depth, left.shape[1], patch)
+        read_squares(
+            work, f, source, 0, source.shape[3], first, size, flat_left, depth, depth // phases, left.shape[1], patch
+        )
         for xi in range(n * n):
             start = starts[1 if xi == n + 1 else 0]  # A^T's column of the point 1 is all ones: a constant is itself
             product(
@@ -87,16 +89,17 @@ def multiply_panels(
 
 @serial
 def _read_all(work, source, left, patches, tasks, task):
-    """left[f, piece, xi] holds all squares' phases, PASSING channels `from` each, side by side for the product."""
-    begin, end = portion(squares_of(work, source.shape[0]), tasks, task)
+    """left[f, piece, xi] holds PASSING channels `from` of all squares, side by side, one phase behind the other."""
+    count = squares_of(work, source.shape[0])
+    begin, end = portion(count, tasks, task)
     targets, pieces, _, plane = left.shape
-    depth = work.phases.shape[1] * PASSING
     for f in range(targets):
         for piece in range(pieces):
-            there = left[f, piece].reshape(left[f, piece].size)[begin * depth :]
+            there = left[f, piece].reshape(left[f, piece].size)[begin * PASSING :]
             read_squares(
-                work, f, source, piece * PASSING, PASSING, begin, end - begin, there, depth, plane, patches[task]
-            )
+                work, f, source, piece * PASSING, PASSING, begin, end - begin, there, PASSING, count * PASSING, plane,
+                patches[task],
+            )  # fmt: skip
 
 
 @serial
@@ -121,7 +124,7 @@ def _multiply_panel(
                     taps_into_products(work, f, p, turned, size, last - first, squares, piece, 0, plane, width)
                     sums = flat_right[f * n * n * right.shape[1] :]
                     _add_products(
-                        vectors, lefts[f, first // PASSING], p * PASSING, phases * PASSING, piece, plane, last - first,
+                        vectors, lefts[f, first // PASSING], p * count * PASSING, piece, plane, last - first,
                         first + p == 0, starts[:, start:], n, sums, right.shape[1], width, count,
                     )  # fmt: skip
         for f in range(begin, behind):
@@ -131,11 +134,11 @@ def _multiply_panel(
 
 
 @serial
-def _add_products(vectors, left, at, depth, piece, plane, channels, fresh, starts, n, sums, step, width, count):
+def _add_products(vectors, left, at, piece, plane, channels, fresh, starts, n, sums, step, width, count):
     """Add to the sums of `count` squares, or begin them, the products of `channels` channels `from`."""
     for xi in range(n * n):
         there, constant = sums[xi * step :], starts[1 if xi == n + 1 else 0]
         product(
-            vectors, left[xi, at:], depth, 1, piece[xi * plane :], 0, width, channels, constant if fresh else there,
+            vectors, left[xi, at:], PASSING, 1, piece[xi * plane :], 0, width, channels, constant if fresh else there,
             0 if fresh else width, there, width, count, 1,
         )  # fmt: skip

@@ -51,11 +51,13 @@ def add_up_pieces(
 def _read_slab(work, source, grad, squares, left, right, vectors, patches, tasks, task):
     """left[piece, xi] and right[panel, xi] hold what a product reads, of all squares, side by side."""
     begin, end = portion(squares, tasks, task)
-    size, patch = end - begin, patches[task]
-    depth, width = work.phases.shape[1] * PASSING, vectors * VECTOR_BYTES // grad.itemsize
+    size, patch, width = end - begin, patches[task], vectors * VECTOR_BYTES // grad.itemsize
     for piece in range(len(left)):
-        there = left[piece].reshape(left[piece].size)[begin * depth :]
-        read_squares(work, 0, source, piece * PASSING, PASSING, begin, size, there, depth, left.shape[2], patch)
+        there = left[piece].reshape(left[piece].size)[begin * PASSING :]
+        read_squares(
+            work, 0, source, piece * PASSING, PASSING, begin, size, there, PASSING, squares * PASSING, left.shape[2],
+            patch,
+        )  # fmt: skip
     for panel in range(len(right)):
         there = right[panel].reshape(right[panel].size)[begin * width :]
         read_outputs(work, grad, panel * width, width, begin, size, there, right.shape[2], patch)
@@ -75,8 +77,8 @@ def _add_up_chunks(work, source, grad, vectors, chunk, slab, squares, share, lef
         for first in range(k * chunk, last, slab):
             size = min(slab, last - first)
             read_squares(
-                work, 0, source, part * share, share, first, size, flat_left, depth, left.shape[1], patch
-            )  # fmt: skip
+                work, 0, source, part * share, share, first, size, flat_left, depth, share, left.shape[1], patch
+            )
             read_outputs(work, grad, 0, columns, first, size, flat_right, right.shape[1], patch)
             for xi in range(products):
                 total = sums[k, part, xi].reshape(depth * columns)
@@ -137,7 +139,7 @@ def _add_piece(work, weight, vectors, squares, left, right, tasks, task):
     for p in range(phases):
         for xi in range(n * n):
             product(
-                vectors, left[piece, xi, p * PASSING :], 1, phases * PASSING, right[panel, xi], 0, width, squares,
+                vectors, left[piece, xi, p * squares * PASSING :], 1, PASSING, right[panel, xi], 0, width, squares,
                 none, 0, sums[xi * plane :], width, last - first, 1,
             )  # fmt: skip
         taps_out_of_products(work, p, sums, 0, width, plane, square, last - first, turned, size, width)
