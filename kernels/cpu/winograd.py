@@ -33,12 +33,12 @@ from .winograd_forward import PASSING, multiply_panels, multiply_squares
 from .winograd_weight import UNPACKED_TOGETHER, add_up_pieces, add_up_weight
 from .zeros import clear_sums_of_zeros
 
-# r -> the m of F(m, r), the most accurate first: rounding grows with the points, n = m + r - 1, and most times hardly
-# fall. But maps of 7 pixels leave a quarter of their squares of 4 unused, and take half as long with F(7, 2); unless
-# its weight, 64 numbers a pair of channels, leaves the second-level cache and that of F(4, 2), 25, does not: then they
-# take 1.3 times as long. An m of 3 or 5 would save a fifth on a few layers: not worth the 10 s that each F(m, r) takes
-# to compile.
-SQUARES = {2: (4, 7), 3: (4,), 4: (2,), 5: (2,)}
+# r -> the m of F(m, r), the most accurate first: rounding grows with the points, n = m + r - 1. F(4, 4) and F(4, 5) err
+# about as much as F(4, 3), and take 0.65 and 0.5 of the time of F(2, 4) and F(2, 5). Else times hardly fall. But maps of 7
+# pixels leave a quarter of their squares of 4 unused, and take half as long with F(7, 2); unless its weight, 64 numbers
+# a pair of channels, leaves the second-level cache and that of F(4, 2), 25, does not: then they take 1.3 times as long.
+# An m of 3 or 5 would save a fifth on a few layers: not worth the 10 s that each F(m, r) takes to compile.
+SQUARES = {2: (4, 7), 3: (4,), 4: (4,), 5: (4,)}
 _WORTH_ROUNDING = 0.75  # of the cycles of a more accurate F(m, r)
 _CACHE = second_level_cache()
 _LANES = lanes(np.dtype(np.float32))

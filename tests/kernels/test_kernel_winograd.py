@@ -73,9 +73,9 @@ def test_close_to_the_definition(call):
     check_close(*call)
 
 
-@pytest.mark.parametrize("kernel, options", [(5, {"padding": 2}), (7, {"stride": 2, "padding": 3})])
+@pytest.mark.parametrize("kernel, options", [(4, {}), (5, {"padding": 2}), (7, {"stride": 2, "padding": 3})])
 def test_close_to_the_definition_with_more_taps(kernel, options):
-    """F(m, 5), and the phases of 4 and 3 taps of a 7 x 7 kernel with stride 2."""
+    """F(m, 4), F(m, 5), and the phases of 4 and 3 taps of a 7 x 7 kernel with stride 2."""
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(s).astype("float32") for s in ((2, 17, 14, 13), (20, 17, kernel, kernel)))
     g = rng.standard_normal(kernels.conv2d(x, w, **options).shape).astype("float32")
