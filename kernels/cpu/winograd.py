@@ -34,10 +34,10 @@ from .winograd_weight import UNPACKED_TOGETHER, add_up_pieces, add_up_weight
 from .zeros import clear_sums_of_zeros
 
 # r -> the m of F(m, r), the most accurate first: rounding grows with the points, n = m + r - 1. F(4, 4) and F(4, 5) err
-# about as much as F(4, 3), and take 0.65 and 0.5 of the time of F(2, 4) and F(2, 5). Else times hardly fall. But maps of 7
-# pixels leave a quarter of their squares of 4 unused, and take half as long with F(7, 2); unless its weight, 64 numbers
-# a pair of channels, leaves the second-level cache and that of F(4, 2), 25, does not: then they take 1.3 times as long.
-# An m of 3 or 5 would save a fifth on a few layers: not worth the 10 s that each F(m, r) takes to compile.
+# about as much as F(4, 3), and take 0.65 and 0.5 of the time of F(2, 4) and F(2, 5). Else times hardly fall. But maps
+# of 7 pixels leave a quarter of their squares of 4 unused, and take half as long with F(7, 2); unless its weight, 64
+# numbers a pair of channels, leaves the second-level cache and that of F(4, 2), 25, does not: then they take 1.3 times
+# as long. An m of 3 or 5 would save a fifth on a few layers: not worth the 10 s that each F(m, r) takes to compile.
 SQUARES = {2: (4, 7), 3: (4,), 4: (4,), 5: (4,)}
 _WORTH_ROUNDING = 0.75  # of the cycles of a more accurate F(m, r)
 _CACHE = second_level_cache()
@@ -158,12 +158,13 @@ def _cycles(work, geometry, channels):
     """The cycles that a pass is estimated to take in float32.
 
     The factors are measured, for one core: a vector of products takes one cycle, transforms 12 (of the source), 6 (of
-    the target) for each of their n^2 vectors, a weight 8 for each of its taps and 14 for each of its points.
+    the target) for each of their n^2 vectors, a weight 8 for each of its taps and 14 for each of its points. Pixels
+    whose channels do not fill vectors are copied before, in 75.
     """
     vectors_from, vectors_to = (-(-c // _LANES) for c in channels)
     targets, phases, _ = work.phases.shape
     squares, depth = geometry.batch * work.grid[0] * work.grid[1], phases * vectors_from
-    each = depth * _LANES * vectors_to + 12 * depth + 6 * vectors_to
+    each = depth * _LANES * vectors_to + 12 * depth + 6 * vectors_to + 75 * phases * (channels[0] % _LANES > 0)
     weight = depth * _LANES * vectors_to * (8 * len(work.taps) ** 2 + 14 * work.points**2)
     return targets * (squares * work.points**2 * each + weight)
 
