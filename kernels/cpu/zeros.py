@@ -84,14 +84,13 @@ def _note(words, to, values, at, count, bit):
 
 @serial
 def _find_dead(words, dead, tasks, task):
-    """dead[w, c] becomes 1, for every column w of the kernel, where no word of c has a bit."""
-    seen = np.zeros_like(dead[0])
+    """dead[w, c], which is 0, becomes 1 for every column w of the kernel, where no word of c has a bit."""
+    seen = dead[0]
     for row in range(len(words)):
         for c in range(len(seen)):
             seen[c] |= words[row, c]
-    for w in range(len(dead)):
-        for c in range(len(seen)):
-            dead[w, c] = seen[c] == 0
+    for c in range(len(seen)):
+        dead[:, c] = seen[c] == 0
 
 
 @serial
@@ -107,7 +106,7 @@ def _meet(grad_weight, inputs, grads, stride, dead, settled, complete, words, fi
     _, height, wide, _ = inputs.shape
     run, flat, gone = kernel_width * channels, inputs.reshape(inputs.size), dead.reshape(dead.size)
     most = words * (last - first) * grads.shape[2] + _TOGETHER
-    places, factors, met = np.zeros(most, np.int64), np.zeros(most, np.uint32), np.empty(run, np.uint32)
+    places, factors, met = np.empty(most, np.int64), np.empty(most, np.uint32), np.empty(run, np.uint32)
     for k in range(begin, end):
         full = 0
         for word in range(0 if settled[k] else words):
@@ -117,6 +116,7 @@ def _meet(grad_weight, inputs, grads, stride, dead, settled, complete, words, fi
                         places[full] = ((word * height + y * stride[0]) * wide + x * stride[1]) * channels
                         factors[full] = grads[word, y, x, k]
                         full += 1
+        places[full : full + _TOGETHER] = 0
         factors[full : full + _TOGETHER] = 0
         missing = 0
         for h in range(0 if settled[k] else kernel_height):
