@@ -111,8 +111,26 @@ def _plan(geometry, dtype, to_input=False):
         leaves = _stays(work, channels) and not _stays(other, channels)
         if estimate < _WORTH_ROUNDING * cycles and not leaves:
             work, cycles = other, estimate
-    doubt = f"an estimate of {cycles:.1e} cycles against {by_definition:.1e}"
-    return Plan(work, doubt="" if cycles < by_definition else doubt)
+    if cycles >= by_definition:
+        return Plan(work, doubt=f"an estimate of {cycles:.1e} cycles against {by_definition:.1e}")
+    saves = _products(work, geometry) < _products_by_definition(geometry)
+    return Plan(work, doubt="" if saves else "maps are so small that it would multiply more often")
+
+
+def _products(work, geometry):
+    """Multiplications for each pair of channels."""
+    targets, phases, _ = work.phases.shape
+    return targets * phases * geometry.batch * work.grid[0] * work.grid[1] * work.points**2
+
+
+def _products_by_definition(geometry):
+    """The same of the definition, but for those by zeros of the padding: of all three passes."""
+    count = geometry.batch
+    for size, k, s, out, (before, _) in zip(
+        geometry.input_size, geometry.kernel_size, geometry.stride, geometry.output_size, geometry.padding, strict=True
+    ):
+        count *= sum(0 <= s * i + tap - before < size for i in range(out) for tap in range(k))
+    return count
 
 
 def _most_taps(geometry):

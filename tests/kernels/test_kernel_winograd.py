@@ -233,6 +233,13 @@ def test_maps_of_7_and_14_pixels_are_cut_into_squares_of_7(monkeypatch, size, ch
         assert len(plan(geometry, np.dtype("float64"), to_input).work.outputs) == 4
 
 
+@pytest.mark.parametrize("size, doubt", [(4, "maps are so small that it would multiply more often"), (5, "")])
+def test_maps_too_small_for_it_are_left_to_the_definition(size, doubt):
+    """The one pixel of a map of 4 takes 16 products, of which F(4, 4) makes 49: its weight alone is packed faster."""
+    geometry = kernels.geometry.Conv2dGeometry.of((4, 16, size, size), (1, 16, 4, 4))
+    assert winograd._plan(geometry, np.dtype("float32")).doubt == doubt
+
+
 @pytest.mark.parametrize("weight, options, why", [
     ((6, 8, 1, 1), {}, "nothing to save"),
     ((6, 8, 2, 2), {"stride": 2}, "nothing to save"),
