@@ -113,7 +113,7 @@ def _plan(geometry, dtype, to_input=False):
             work, cycles = other, estimate
     if cycles >= by_definition:
         return Plan(work, doubt=f"an estimate of {cycles:.1e} cycles against {by_definition:.1e}")
-    saves = _products(work, geometry) < _products_by_definition(geometry)
+    saves = _products(work, geometry) <= _products_by_definition(geometry)
     return Plan(work, doubt="" if saves else "maps are so small that it would multiply more often")
 
 
