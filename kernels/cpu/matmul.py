@@ -10,15 +10,15 @@ from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .layout import plain
 from .memory import cleared, empty
-from .simd import VECTOR_BYTES, copy, panel_layout, product, transpose
+from .simd import VECTOR_BYTES, copy, lanes, panel_layout, product, transpose
 
 _BLAS_LIMIT = 1 << 18  # multiply-adds up to which OpenBLAS stays on the calling thread (interface/gemm.c)
 _ROWS = 24  # of a block of the result, a multiple of every tile's height
 _DEPTH = 512  # terms added at a time: a panel of b stays in the second-level cache
 _KEPT_BYTES = 1 << 19  # of b that stay in the second-level cache while rows of a go by
-# Rows of b that begin so many bytes apart push each other out of the first-level cache: a copy without the gaps pays
-# where more than one block reads this many of them. 128 x 784 times 784 x 1,024 takes 0.6 of the time with it.
-_FAR, _FEWEST_COLLIDING = 4096, 128
+# Rows of b that lie far apart push each other out of the first-level cache. Panels are copied one behind the other
+# where they are read so often: 128 x 512 times 512 x 1,024 takes 0.6 of the time then, 128 x 20 times 20 x 3,136 1.1.
+_ROWS_PER_COPY, _COLUMNS_PER_COPY, _NUMBERS_PER_COPY = 128, 256, 1 << 14
 _SQUARE = 16  # rows of b: a line of memory is read by one thread
 
 
@@ -42,15 +42,15 @@ def _product(a, b, bias):
     panels, vectors, width = panel_layout(columns, a.dtype)
     a, ai, at = _memory(a)
     b, bt, bj = _memory(b)
-    panel_stride = width
-    collide = columns * b.itemsize % _FAR == 0 and rows > _ROWS and depth >= _FEWEST_COLLIDING
-    if bj != 1 or columns != panels * width or collide:
+    panel_stride, whole = width, -(-columns // lanes(b.dtype)) * lanes(b.dtype)
+    pays = rows >= _ROWS_PER_COPY and columns >= _COLUMNS_PER_COPY and rows * depth >= _NUMBERS_PER_COPY
+    if bj != 1 or columns != whole or pays:
         packed = empty((panels, depth, width), a.dtype)
         pack(b, bt, bj, columns, packed)
         b, bt, panel_stride = packed.reshape(-1), width, depth * width
-    starts = cleared((panels * width,), a.dtype)
+    starts = cleared((whole,), a.dtype)
     starts[:columns] = 0 if bias is None else bias
-    sums = empty((rows, panels * width), a.dtype)
+    sums = empty((rows, whole), a.dtype)
     tasks = tasks_for(panels * -(-rows // _ROWS))
     _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums, tasks)
     return plain(sums[:, :columns])
@@ -98,19 +98,19 @@ def _multiply(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums
 @serial
 def _multiply_blocks(a, ai, at, b, bt, panel_stride, rows, depth, vectors, starts, sums, tasks, task):
     """sums = starts + a @ b, the task's share of the blocks of _ROWS rows and one panel of columns."""
-    columns, width, flat = sums.shape[1], vectors * VECTOR_BYTES // sums.itemsize, sums.reshape(sums.size)
-    blocks = (rows + _ROWS - 1) // _ROWS
-    panels = columns // width
+    columns, flat, numbers = sums.shape[1], sums.reshape(sums.size), VECTOR_BYTES // sums.itemsize
+    blocks, width = (rows + _ROWS - 1) // _ROWS, vectors * numbers
+    panels = (columns + width - 1) // width
     begin, end = portion(panels * blocks, tasks, task)
     stays = panels * depth * width * sums.itemsize <= _KEPT_BYTES
     for work in range(begin, end):
         panel, block = divmod(work, blocks)
         if stays:  # rows of sums are written in one go: (128, 20) times (20, 3136) in 0.7 of the time
             block, panel = divmod(work, panels)
-        size = min(_ROWS, rows - block * _ROWS)
+        size, wide = min(_ROWS, rows - block * _ROWS), min(vectors, columns // numbers - panel * vectors)
         for t in range(0, depth, _DEPTH):
             steps, right = min(_DEPTH, depth - t), b[panel * panel_stride + t * bt :]
             c = flat[block * _ROWS * columns + panel * width :]
             start, si = (c, columns) if t > 0 else (starts[panel * width :], 0)
             left = a[block * _ROWS * ai + t * at :]
-            product(vectors, left, ai, at, right, 0, bt, steps, start, si, c, columns, size, 1)
+            product(wide, left, ai, at, right, 0, bt, steps, start, si, c, columns, size, 1)

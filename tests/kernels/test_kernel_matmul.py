@@ -22,11 +22,12 @@ def test_tile_equals_reference_bit_for_bit_on_integers(size, seed, dtype, transp
     assert cases.same_bits(on_the_tile(a, b, bias), cases.reference(kernels.matmul, a, b, bias))
 
 
-@pytest.mark.parametrize("rows", [24, 25])
-def test_rows_that_lie_a_page_apart(rows):
-    """Of 25 rows and more, the operand on the right is copied."""
+@pytest.mark.parametrize("rows", [127, 128])
+@pytest.mark.parametrize("columns", [272, 1024])
+def test_panels_where_they_are_and_copied(rows, columns):
+    """Of 128 rows and more, the operand on the right is copied. 272 columns fill vectors, and no number of panels."""
     rng = np.random.default_rng(0)
-    a, b, bias = (cases.integers(rng, shape, np.float32) for shape in ((rows, 130), (130, 1024), 1024))
+    a, b, bias = (cases.integers(rng, shape, np.float32) for shape in ((rows, 130), (130, columns), columns))
     for right in (b, np.asfortranarray(b)):
         assert cases.same_bits(on_the_tile(a, right, bias), cases.reference(kernels.matmul, a, b, bias))
 
