@@ -20,15 +20,16 @@ from numpy.polynomial import chebyshev
 from .compile import inlined
 
 
-def polynomial(function, degree):
-    """float32 coefficients, lowest first, of the interpolant at the Chebyshev points of [-1, 1]."""
-    return tuple(chebyshev.cheb2poly(chebyshev.chebinterpolate(function, degree)).astype(np.float32))
+def polynomial(function, degree, scale=1.0):
+    """float32 coefficients in x, lowest first, of the interpolant at the Chebyshev points u = scale x of [-1, 1]."""
+    coefficients = chebyshev.cheb2poly(chebyshev.chebinterpolate(function, degree))
+    return tuple((coefficients * scale ** np.arange(degree + 1)).astype(np.float32))
 
 
 def _rest_of_exp(u):
-    """(e^r - 1 - r) at r = u ln 2 / 2, over u^2: by its series, since the closed form cancels."""
+    """(e^r - 1 - r) / r^2 at r = u ln 2 / 2: by its series, since the closed form cancels."""
     r = u * math.log(2) / 2
-    return (math.log(2) / 2) ** 2 * sum(r**k / math.factorial(k + 2) for k in range(12))
+    return sum(r**k / math.factorial(k + 2) for k in range(12))
 
 
 def _scaled_tail(u):
@@ -43,8 +44,7 @@ _LOG2E = np.float32(1 / math.log(2))
 _LN2_HIGH = np.float32(0.693145751953125)  # 16 bits of ln 2: n times it is exact
 _LN2_LOW = np.float32(math.log(2) - 0.693145751953125)
 _ROUNDER = np.float32(1.5 * 2**23)  # adding it to n leaves no place for a fraction, and n in the lowest bits
-_TO_U = np.float32(2 / math.log(2))
-_P = polynomial(_rest_of_exp, 4)
+_P = polynomial(_rest_of_exp, 4, 2 / math.log(2))
 _LOWEST = np.float32(-104)  # e^-104 rounds to 0
 _LIFT, _DROP = 127 + 64, np.float32(2.0**-64)  # 2^n = 2^(n + 64) 2^-64, also where 2^n is subnormal
 _A = tuple(np.float32(1 / k) for k in range(3, 17, 2))  # artanh(s) = s + s^3 / 3 + s^5 / 5 + ...
@@ -55,7 +55,7 @@ _U_PER_W = 2 / (1 / _POLE - 1 / (_POLE + _FARTHEST))
 _U_AT_0 = 1 - _U_PER_W / _POLE
 _Q = polynomial(_scaled_tail, 9)
 _pole, _farthest, _u_per_w, _u_at_0 = map(np.float32, (_POLE, _FARTHEST, _U_PER_W, _U_AT_0))
-_HIGH_BITS = -(1 << 12)
+_HIGH_BITS, _SIGN = -(1 << 12), -(1 << 31)
 _DENSITY = np.float32(1 / math.sqrt(2 * math.pi))
 
 
@@ -91,22 +91,27 @@ def _float(typing_context, bits):
 
 
 @inlined
-def _reduce(a, b):
-    """(bits with n at their end, e^r - 1) for e^(a + b) = 2^n e^r. b is small: what float32 would lose of a."""
+def _reduce(a):
+    """(bits with n at their end, r) for e^a = 2^n e^r."""
     shifted = fma(a, _LOG2E, _ROUNDER)
     n = shifted - _ROUNDER
-    r = fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, a)) + b
-    u = r * _TO_U
-    rest = fma(u, fma(u, fma(u, fma(u, _P[4], _P[3]), _P[2]), _P[1]), _P[0])
-    return _bits(shifted), fma(u * u, rest, r)
+    return _bits(shifted), fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, a))
 
 
 @inlined
-def exp_sum(a, b):
-    """e^(a + b) for a <= 0 and small b, subnormal results included."""
-    a = _LOWEST if a < _LOWEST else a
-    bits, rest = _reduce(a, b)
-    return (one + rest) * _float((bits + _LIFT) << 23) * _DROP
+def _expm1(r):
+    """e^r - 1. The terms of a polynomial are added in pairs (Estrin), so that fewer steps wait for others: 0.85 of the
+    time of Horner's scheme.
+    """
+    q = r * r
+    return fma(q, fma(q, fma(q, _P[4], fma(r, _P[3], _P[2])), fma(r, _P[1], _P[0])), r)
+
+
+@inlined
+def _power(bits, rest):
+    """2^n (1 + rest), subnormal results included."""
+    scale = _float((bits + _LIFT) << 23)
+    return fma(scale, rest, scale) * _DROP
 
 
 def _by_width(single, double):
@@ -122,12 +127,15 @@ def _by_width(single, double):
     return function
 
 
-def _exp32(x):
-    return exp_sum(x, np.float32(0))
+@inlined
+def _exp(x):
+    """e^x for x <= 0."""
+    bits, r = _reduce(_LOWEST if x < _LOWEST else x)
+    return _power(bits, _expm1(r))
 
 
 def _sigmoid32(x):
-    small = exp_sum(-abs(x), np.float32(0))
+    small = _exp(-abs(x))
     return (one if x >= 0 else small) / (one + small)
 
 
@@ -140,19 +148,19 @@ def _tanh32(x):
     """t / (t + 2) with t = e^(2 |x|) - 1, which keeps full relative accuracy at 0."""
     y = abs(x)
     y = _TANH_END if y > _TANH_END else y
-    bits, rest = _reduce(two * y, np.float32(0))
+    bits, r = _reduce(two * y)
     scale = _float((bits + 127) << 23)
-    t = fma(scale, rest, scale - one)
-    size = t / (t + two)
-    return -size if x < 0 else size
+    t = fma(scale, _expm1(r), scale - one)
+    return _float(_bits(t / (t + two)) | _bits(x) & _SIGN)
 
 
 def _softplus32(x):
     """max(x, 0) + log(1 + u), u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u) <= 1/3, by its series."""
-    u = exp_sum(-abs(x), np.float32(0))
+    u = _exp(-abs(x))
     s = u / (two + u)
     q = s * s
-    series = fma(q, fma(q, fma(q, fma(q, fma(q, fma(q, _A[6], _A[5]), _A[4]), _A[3]), _A[2]), _A[1]), _A[0])
+    q2 = q * q
+    series = fma(q2, fma(q2, fma(q2, _A[6], fma(q, _A[5], _A[4])), fma(q, _A[3], _A[2])), fma(q, _A[1], _A[0]))
     return (x if x > 0 else np.float32(0)) + two * fma(s * q, series, s)
 
 
@@ -164,11 +172,14 @@ def _normal32(x):
     t = abs(x)
     t = _farthest if t > _farthest else t
     high = _float(_bits(t) & _HIGH_BITS)  # its square is exact; the square of t is not, and e^ would amplify that
-    bell = exp_sum(-half * high * high, -half * (t - high) * (t + high))
+    bits, r = _reduce(-half * high * high)  # at least -105.1: `_power` would bear -130
+    bell = _power(bits, _expm1(r - half * (t - high) * (t + high)))
     w = one / (t + _pole)
     u = fma(w, _u_per_w, _u_at_0)
-    q = fma(u, fma(u, fma(u, fma(u, _Q[9], _Q[8]), _Q[7]), _Q[6]), _Q[5])
-    q = fma(u, fma(u, fma(u, fma(u, fma(u, q, _Q[4]), _Q[3]), _Q[2]), _Q[1]), _Q[0])
+    u2 = u * u
+    first = fma(u2, fma(u, _Q[3], _Q[2]), fma(u, _Q[1], _Q[0]))
+    second = fma(u2, fma(u, _Q[7], _Q[6]), fma(u, _Q[5], _Q[4]))
+    q = fma(u2 * u2, fma(u2 * u2, fma(u, _Q[9], _Q[8]), second), first)
     tail, slope = bell * (q * w), t * bell * _DENSITY
     return (tail, -slope) if x < 0 else (one - tail, slope)
 
@@ -179,7 +190,7 @@ def _normal64(x):
     return (tail, -slope) if x < 0 else (1 - tail, slope)
 
 
-exp = _by_width(_exp32, lambda x: math.exp(x))  # for x <= 0
+exp = _by_width(lambda x: _exp(x), lambda x: math.exp(x))  # for x <= 0
 sigmoid = _by_width(_sigmoid32, _sigmoid64)
 softplus = _by_width(_softplus32, _softplus64)
 tanh = _by_width(_tanh32, lambda x: math.tanh(x))
