@@ -12,6 +12,7 @@ of Numba shape them:
 
 import contextlib
 import functools
+import gc
 import hashlib
 import os
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 import llvmlite
 import numba
 import numpy as np
+from numba.core.compiler import Compiler
 from numba.core.registry import cpu_target
 from numba.np.ufunc import parallel as parallel_layer
 
@@ -58,6 +60,19 @@ def small(place, other=None):
     return lambda *args: args[place].size <= _SMALL and args[other].size <= _SMALL
 
 
+class _Undisturbed(Compiler):
+    """Numba's own, while Python looks for no garbage: to find little took 2 of 27 s of a cold start."""
+
+    def compile_extra(self, function):
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(function)
+        finally:
+            if collects:
+                gc.enable()
+
+
 def parallel(function):
     """An entry point: it may use prange and is cached on disk. No fast-math flags: NaN and order of sums count."""
     return entry(function, parallel=True)
@@ -70,8 +85,9 @@ def entry(function, is_small=_is_small, parallel=False):
     """
     with _cache_folder() as cache:
         compiled = numba.njit(
-            function, parallel=parallel, error_model="numpy", nogil=True, cache=cache, no_cfunc_wrapper=True
-        )
+            function, parallel=parallel, error_model="numpy", nogil=True, cache=cache, no_cfunc_wrapper=True,
+            pipeline_class=_Undisturbed,
+        )  # fmt: skip
 
     def in_turn(*args):
         if _may_meet():
