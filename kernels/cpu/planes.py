@@ -1,6 +1,6 @@
 """Forward pass and weight gradient of a convolution of few channels: a plane of shifted pixels for each tap.
 
-What a kernel sees of an image of one channel are runs of three or four numbers. Copying them pixel by pixel, as
+What a kernel of 3 x 3 sees of an image of one channel are runs of three numbers. Copying them pixel by pixel, as
 `patches.py` does, takes longer than multiplying them. Tap by tap a run is as long as a row: planes[tap, pixel] is what
 the tap sees for the output pixel. The planes of a few output rows stay in cache, and are an operand of both products:
 
@@ -25,7 +25,7 @@ from .simd import VECTOR_BYTES, clear, copy_every, in_panels, panel_layout, prod
 
 _PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
 _MOST_CHANNELS, _MOST_TAPS = 3, 32  # taps of all channels together; beyond, runs of patches are as fast to copy
-_LONGEST_RUN = 8  # of a kernel row; from there on `overlap.py` takes 0.6 times as long
+_LONGEST_RUN = 3  # of a kernel row; beyond, `overlap.py` takes 0.65 to 0.9 of the time
 _CHUNKS = 16  # of images, whose weight gradients are added up apart
 
 
@@ -50,21 +50,17 @@ def fills_vectors(input, weight, *others, negative_slope=1, **options):
     return True if all(sizes) else "there is nothing to multiply"
 
 
-def _pays(input, weight, *others, **options):
-    taps = math.prod(getattr(weight, "shape", weight)[1:])
-    if input.shape[1] > _MOST_CHANNELS or taps > _MOST_TAPS:
+def _pays(input, weight, *others, negative_slope=1, **options):
+    size = getattr(weight, "shape", weight)
+    geometry, taps = Conv2dGeometry.of(input.shape, size, **options), math.prod(size[1:])
+    if geometry.in_channels * geometry.kernel_size[1] > _LONGEST_RUN and geometry.dilation[1] == 1:
+        return f"runs of more than {_LONGEST_RUN} numbers are multiplied as they lie"
+    if geometry.in_channels > _MOST_CHANNELS or taps > _MOST_TAPS:
         return f"patches of more than {_MOST_CHANNELS} channels or {_MOST_TAPS} numbers are copied as fast"
     return True
 
 
-def _pays_forward(input, weight, *others, negative_slope=1, **options):
-    geometry = Conv2dGeometry.of(input.shape, weight.shape, **options)
-    if input.shape[1] * weight.shape[3] > _LONGEST_RUN and geometry.dilation[1] == 1:
-        return f"runs of more than {_LONGEST_RUN} numbers are multiplied as they lie"
-    return _pays(input, weight)
-
-
-@reference.conv2d.implementation("narrow", supports=fills_vectors, pays=_pays_forward)
+@reference.conv2d.implementation("narrow", supports=fills_vectors, pays=_pays)
 def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups

@@ -66,8 +66,8 @@ def test_runs_that_dilation_cuts_up_are_not_left_to_others():
 
 
 @pytest.mark.parametrize("x, w, options, why", [
-    ((2, 4, 9, 9), (32, 4, 2, 2), {}, "more than 3 channels"),
-    ((2, 1, 9, 9), (32, 1, 6, 6), {}, "or 32 numbers"),
+    ((2, 4, 9, 9), (32, 4, 2, 2), {"dilation": (1, 2)}, "more than 3 channels"),
+    ((2, 1, 12, 12), (32, 1, 6, 6), {"dilation": (1, 2)}, "or 32 numbers"),
     ((2, 3, 9, 9), (32, 3, 3, 3), {}, "multiplied as they lie"),
     ((2, 1, 9, 9), (20, 1, 3, 3), {}, "fill vectors"),
     ((2, 4, 9, 9), (32, 2, 3, 3), {"groups": 2}, "groups must be 1"),
