@@ -171,7 +171,7 @@ def _correlate(source, weight, bias, taps, step, target, origin, stride, negativ
     patches_and_results = scratch(tasks, block * (depth + panels * width), dtype=source.dtype)
     is_source = len(rows) == len(columns) == 1 and extent == source.shape[1:3] and step == (1, 1)
     is_source = is_source and offsets_y[0] == offsets_x[0] == 0
-    is_target = (extent, panels * width) == (target.shape[1:3], channels_to)
+    is_target = extent == target.shape[1:3] and channels_to % (VECTOR_BYTES // source.itemsize) == 0
     _multiply_patches(
         source, *patches, packed, starts, target, extent, origin, stride, channels_to, vectors, block,
         (is_source, is_target), target.dtype.type(negative_slope), patches_and_results, tasks,
@@ -252,10 +252,16 @@ def _multiply(
         c, ci = target.reshape(target.size)[first * to_all + group * channels :], to_all
     behind, reads, writes = first + size, size * from_all * straight[0], size * to_all * (straight[0] and straight[1])
     soon = source.reshape(source.size), behind * from_all, reads, target.reshape(target.size), behind * to_all, writes
+    whole = channels // width if straight[1] else panels
     product_fetching(
         vectors, a, ai, 1, packed[group].reshape(columns * depth), depth * width, width, depth, starts[group], 0, c, ci,
-        size, panels, soon,
+        size, whole, soon,
     )  # fmt: skip
+    if whole < panels:  # the last panel's registers: results written where they go may not be more than they are
+        product(
+            (channels - whole * width) // lanes(c), a, ai, 1, packed[group, whole].reshape(width * depth), 0, width,
+            depth, starts[group, whole * width :], 0, c[whole * width :], ci, size, 1,
+        )  # fmt: skip
     if not straight[1]:
         _put(c, columns, target, pixels, group * channels, channels, first, size)
 
