@@ -61,7 +61,7 @@ def small(place, other=None):
 
 
 class _Undisturbed(Compiler):
-    """Numba's own, while Python looks for no garbage: to find little took 2 of 27 s of a cold start."""
+    """Numba's own, while Python looks for no garbage: to find little took 2 of 30 s of a cold start."""
 
     def compile_extra(self, function):
         collects = gc.isenabled()
