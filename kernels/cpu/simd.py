@@ -389,9 +389,8 @@ def _make_product(vectors):
 
 (_product1, _in_runs1, _fetching1), (_product2, _in_runs2, _fetching2) = map(_make_product, (1, 2))
 _product3, _in_runs3, _fetching3 = _of_3 = _make_product(3)
-_product4, _in_runs4, _fetching4 = (
-    _make_product(4) if _MAX_VECTORS == 4 else _of_3
-)  # compiled into callers, called or not
+# Callers compile all that they name: where no panel has four registers, that is no fourth tile.
+_product4, _in_runs4, _fetching4 = _make_product(4) if _MAX_VECTORS == 4 else _of_3
 
 
 @serial
