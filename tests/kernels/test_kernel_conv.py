@@ -69,6 +69,20 @@ def test_the_three_kernels_are_adjoint(call):
     assert product == np.vdot(w, kernels.conv2d_weight(x, w.shape, g, **options))
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("channels", [40, 80, 256])
+def test_channels_that_fill_vectors_and_no_number_of_panels(channels, kernel, groups):
+    rng = np.random.default_rng(0)
+    x, w, bias = (
+        cases.integers(rng, shape, np.float32)
+        for shape in ((2, 6, 9, 7), (channels * groups, 6 // groups, kernel, kernel), channels * groups)
+    )
+    options = {"padding": kernel // 2, "groups": groups}
+    expected = cases.reference(kernels.conv2d, x, w, bias, **options)
+    assert cases.same_bits(kernels.conv2d(x, w, bias, **options), expected)
+
+
 @pytest.mark.parametrize("input_size, weight_size, options", [
     ((8, 32, 13, 13), (64, 32, 3, 3), {}),
     ((4, 64, 16, 16), (100, 64, 4, 4), {"stride": 2, "padding": 1}),
