@@ -151,7 +151,7 @@ class Kernel:
 
     def _choose(self, args, options):
         """(implementation, reason). Remembered: made anew, they took 0.4 of 8.4 ms of the CNN's step, batch 32."""
-        wanted, why = _wanted(self.name)
+        wanted, why = _wanted(self.name) if _environment or _policy.get() else (None, "")
         try:
             call = self._call(args, options, wanted, why)
             known = self._choices.get(call)
@@ -267,10 +267,7 @@ def policy():
 
 def _wanted(name):
     """The implementation the policy asks for (or None), and who asked."""
-    policy = _policy.get()
-    if not (policy or _environment):
-        return None, ""
-    for wishes, who in ((policy, "use"), (_parse(_environment), ENVIRONMENT_VARIABLE)):
+    for wishes, who in ((_policy.get(), "use"), (_parse(_environment), ENVIRONMENT_VARIABLE)):
         wish = wishes.get(name, wishes.get(EVERY_KERNEL))
         if wish:
             return wish, f"asked for by {who}"

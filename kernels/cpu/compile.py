@@ -90,7 +90,7 @@ def entry(function, is_small=_is_small, parallel=False):
         )  # fmt: skip
 
     def in_turn(*args):
-        if _may_meet():
+        if _together or _may_meet():
             return compiled(*args)
         with _turn:
             return compiled(*args)

@@ -10,7 +10,7 @@ from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .layout import plain
 from .memory import cleared, empty
-from .simd import VECTOR_BYTES, copy, lanes, panel_layout, product, transpose
+from .simd import VECTOR_BYTES, copy, panel_layout, product, transpose, whole_vectors
 
 _BLAS_LIMIT = 1 << 18  # multiply-adds up to which OpenBLAS stays on the calling thread (interface/gemm.c)
 _ROWS = 24  # of a block of the result, a multiple of every tile's height
@@ -42,7 +42,7 @@ def _product(a, b, bias):
     panels, vectors, width = panel_layout(columns, a.dtype)
     a, ai, at = _memory(a)
     b, bt, bj = _memory(b)
-    panel_stride, whole = width, -(-columns // lanes(b.dtype)) * lanes(b.dtype)
+    panel_stride, whole = width, whole_vectors(columns, b.dtype)
     pays = rows >= _ROWS_PER_COPY and columns >= _COLUMNS_PER_COPY and rows * depth >= _NUMBERS_PER_COPY
     if bj != 1 or columns != whole or pays:
         packed = empty((panels, depth, width), a.dtype)

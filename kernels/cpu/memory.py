@@ -175,6 +175,11 @@ def copied(array, fill=None):
 
 
 def scratch(tasks, rows, *row, dtype):
-    """Uninitialised memory for each task, (tasks, rows and a few unused ones, *row), APART bytes from task to task."""
+    """Uninitialised memory for each task: see `per_task`."""
+    return empty(per_task(tasks, rows, *row, dtype=dtype), dtype)
+
+
+def per_task(tasks, rows, *row, dtype):
+    """The shape (tasks, rows and a few unused ones, *row), where there are APART bytes from task to task."""
     unused = -(-APART // (math.prod(row) * np.dtype(dtype).itemsize))
-    return empty((tasks, rows + unused, *row), dtype)
+    return tasks, rows + unused, *row

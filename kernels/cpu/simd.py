@@ -5,6 +5,8 @@ the vector instructions itself. Operands are arrays with element offsets, and th
 tile serves forward, input gradient and weight gradient. Vector width and tile size follow the processor.
 """
 
+import functools
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -34,6 +36,11 @@ def lanes(dtype):
     return VECTOR_BYTES // dtype.itemsize
 
 
+def whole_vectors(count, dtype):
+    """`count` elements rounded up to whole vectors."""
+    return -(-count // lanes(dtype)) * lanes(dtype)
+
+
 def tile_rows(vectors):
     """Rows of the tile that is `vectors` registers wide."""
     return min(_MAX_ROWS, _MAX_SUMS // vectors)
@@ -42,6 +49,7 @@ def tile_rows(vectors):
 tile_height = serial(tile_rows)
 
 
+@functools.cache
 def panel_layout(columns, dtype):
     """(panels, vectors, width): how to cut `columns` into panels of `vectors` registers, `width` elements each."""
     registers = -(-columns // lanes(dtype))

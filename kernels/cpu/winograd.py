@@ -17,6 +17,7 @@ shapes and the size of the processor's cache alone. Sources: those of `cook_toom
 """
 
 import functools
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +27,12 @@ from ..geometry import Conv2dGeometry
 from .cache import second_level_cache
 from .compile import tasks_for
 from .layout import channels_first, channels_last, plain
-from .memory import cleared, empty, scratch
-from .simd import lanes, panel_layout, tile_rows
+from .memory import empty
+from .simd import lanes, whole_vectors
 from .squares import Pass, Weight
-from .winograd_forward import PASSING, multiply_panels, multiply_squares
-from .winograd_weight import UNPACKED_TOGETHER, add_up_pieces, add_up_weight
+from .winograd_forward import multiply_panels, multiply_squares
+from .winograd_room import FEWEST_SQUARES, room_of_pass, room_of_sums
+from .winograd_weight import add_up_pieces, add_up_weight
 from .zeros import clear_sums_of_zeros
 
 # r -> the m of F(m, r), the most accurate first: rounding grows with the points, n = m + r - 1. F(4, 4) and F(4, 5) err
@@ -42,16 +44,6 @@ SQUARES = {2: (4, 7), 3: (4,), 4: (4,), 5: (4,)}
 _WORTH_ROUNDING = 0.75  # of the cycles of a more accurate F(m, r)
 _CACHE = second_level_cache()
 _LANES = lanes(np.dtype(np.float32))
-_FEWEST_SQUARES = 24  # multiplied at a time, a multiple of every tile's height
-# Of a weight that is more than twice the second-level cache and is read anew for each block: on a Xeon, where that
-# cache has 2 MiB, 72 take 0.86 to 1.0 of the time that 24 take; on an EPYC 24 were faster, by 5 to 20 %.
-_FEWEST_OF_LARGE = 72 if _CACHE >= 1 << 21 else _FEWEST_SQUARES
-_L2_BYTES = _CACHE // 2  # products of a block of squares. A quarter takes 1.05 times as long, and up to 1.18
-_FEWEST_IN_SLAB = 16  # squares whose products are added up at a time
-_CHUNK_BYTES = 1 << 22  # sums up to which the squares are cut in two. In eight, sums would be read 5 to 20 % longer
-_SLAB_BYTES = 1 << 20, 1 << 22  # transformed squares of a slab, where sums are small, and where they are large
-_L3_BYTES = 1 << 23  # a larger transformed weight need not be kept. With 1 << 24 some layers take 1.2 times as long
-_MOST_IN_PIECES = 256  # squares, whose products are added up for one piece of a weight after the other
 
 
 class Axis(NamedTuple):
@@ -189,10 +181,10 @@ def _cycles(work, geometry, channels):
 
 def _stays(work, channels):
     """Whether a float32 weight and the fewest squares stay in the second-level cache while the others go by."""
-    channels_from, channels_to = (-(-c // _LANES) * _LANES for c in channels)
+    channels_from, channels_to = (whole_vectors(c, np.dtype(np.float32)) for c in channels)
     targets, phases, _ = work.phases.shape
     depth = phases * channels_from
-    numbers = targets * depth * channels_to + _FEWEST_SQUARES * (depth + channels_to)
+    numbers = targets * depth * channels_to + FEWEST_SQUARES * (depth + channels_to)
     return 4 * work.points**2 * numbers <= _CACHE
 
 
@@ -214,7 +206,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     n, k, height, width = geometry.full_output_size
     output = empty((n, height, width, k), input.dtype)
     work = _plan(geometry, input.dtype).work
-    bias = cleared((k,), input.dtype) if bias is None else reference.check_bias(bias, geometry)
+    bias = 0 if bias is None else reference.check_bias(bias, geometry)
     _correlate(work, channels_last(input), weight, bias, output, negative_slope)
     return channels_first(output)
 
@@ -226,9 +218,8 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     )
     n, c, height, width = geometry.full_input_size
     grad_input = empty((n, height, width, c), weight.dtype)
-    source, none = channels_last(grad_output), cleared((c,), weight.dtype)
     work = _plan(geometry, weight.dtype, to_input=True).work
-    _correlate(work, source, weight, none, grad_input, to_input=True)
+    _correlate(work, channels_last(grad_output), weight, 0, grad_input, to_input=True)
     return channels_first(grad_input)
 
 
@@ -245,74 +236,37 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
     return grad_weight
 
 
-def _add_up(work, source, grad, grad_weight):
-    """The weight gradient (K, C, KH, KW), but for its sums of zeros."""
-    k, c, _, _ = grad_weight.shape
-    phases, squares, products = work.phases.shape[1], source.shape[0] * work.grid[0] * work.grid[1], work.points**2
-    channels, (panels, vectors, width) = _whole_vectors(c, source.dtype), panel_layout(k, source.dtype)
-    columns = panels * width
-    target = *work, *_weight(grad_weight)
-    bytes_of_sums = products * phases * channels * columns * source.itemsize
-    if squares <= _MOST_IN_PIECES and bytes_of_sums > _L3_BYTES:
-        left = _planes((-(-c // PASSING), products), squares * phases * PASSING, source.dtype)
-        right = _planes((panels, products), squares * width, source.dtype)
-        patches = scratch(tasks_for(squares), products * max(PASSING, width), dtype=source.dtype)
-        add_up_pieces(*target, source, grad, vectors, squares, left, right, patches)
-        return
-    tasks = tasks_for(squares)
-    chunks = 2 if bytes_of_sums <= _CHUNK_BYTES and squares >= 2 * _FEWEST_IN_SLAB else 1
-    share, parts = _share(channels, -(-tasks // chunks))
-    depth, chunk = phases * share, -(-squares // chunks)
-    at_once = _SLAB_BYTES[bytes_of_sums > _CHUNK_BYTES] // (products * (depth + columns) * source.itemsize)
-    slab = min(chunk, max(_FEWEST_IN_SLAB, at_once))
-    left, right = (_scratch_planes(tasks, products, slab * size, source.dtype) for size in (depth, columns))
-    patches = scratch(tasks, products * max(share, columns), dtype=source.dtype)
-    sums = empty((chunks, parts, products, depth, columns), source.dtype)
-    add_up_weight(*target, source, grad, vectors, chunk, slab, squares, share, left, right, sums, patches)
-
-
-def _share(channels, parts):
-    """(channels of a part, parts): about as many as asked for, in whole portions of what is unpacked together."""
-    if parts == 1:
-        return channels, 1
-    share = -(-channels // (parts * UNPACKED_TOGETHER)) * UNPACKED_TOGETHER
-    return share, -(-channels // share)
-
-
-def _whole_vectors(channels, dtype):
-    return -(-channels // lanes(dtype)) * lanes(dtype)
-
-
 def _correlate(work, source, weight, bias, target, negative_slope=1, to_input=False):
     """One pass with a weight (K, C, KH, KW), from C to K channels or, to_input, from K to C."""
     weight = _weight(plain(weight), to_input)
-    k, c = weight.channels_to, weight.channels_from
-    targets, phases, _ = work.phases.shape
-    squares, products = source.shape[0] * work.grid[0] * work.grid[1], work.points**2
-    panels, vectors, width = panel_layout(k, source.dtype)
-    channels, height, itemsize = _whole_vectors(c, source.dtype), tile_rows(vectors), source.itemsize
-    depth, columns = phases * channels, panels * width
-    weight_bytes = products * depth * columns * itemsize
-    bytes_of_squares = products * squares * (depth + phases * columns) * itemsize  # each phase adds to the sums
-    if targets * weight_bytes > _L3_BYTES and 2 * weight_bytes >= bytes_of_squares:
-        run, block, wide, tasks = multiply_panels, squares, width, tasks_for(targets * panels)
-        rights = targets * products
-        packed = _scratch_planes(tasks, products, PASSING * width, source.dtype)
-        left = _planes((targets, -(-c // PASSING), products), block * phases * PASSING, source.dtype)
-    else:
-        run, wide, tasks, rights = multiply_squares, columns, tasks_for(-(-squares // height)), products
-        block = _block(squares, tasks, products * (depth + columns) * itemsize, weight_bytes, height)
-        make = empty if channels == c else cleared
-        packed = make((targets * products, panels, depth, width), source.dtype)
-        left = _scratch_planes(tasks, products, block * depth, source.dtype)
-    right = _scratch_planes(tasks, rights, block * wide, source.dtype)
-    patches = scratch(max(tasks, tasks_for(squares)), products * max(channels, wide, PASSING), dtype=source.dtype)
-    starts = cleared((2, columns), source.dtype)
+    c, k, squares = weight.channels_from, weight.channels_to, source.shape[0] * work.grid[0] * work.grid[1]
+    room = room_of_pass(work.points, work.phases.shape[:2], squares, c, k, source.dtype, tasks_for(sys.maxsize))
+    packed, starts, left, right, patches = [empty(shape, source.dtype) for shape in room.memory]
+    if room.channels > c and not room.panel_by_panel:
+        packed.fill(0)
+    starts.fill(0)
     starts[1, :k] = bias
+    run = multiply_panels if room.panel_by_panel else multiply_squares
     run(
-        *work, *weight, source, channels, packed, starts, target, vectors, block, target.dtype.type(negative_slope),
-        left, right, patches, tasks,
+        *work, *weight, source, room.channels, packed, starts, target, room.vectors, room.block,
+        target.dtype.type(negative_slope), left, right, patches, room.tasks,
     )  # fmt: skip
+
+
+def _add_up(work, source, grad, grad_weight):
+    """The weight gradient (K, C, KH, KW), but for its sums of zeros."""
+    k, c, _, _ = grad_weight.shape
+    squares, threads = source.shape[0] * work.grid[0] * work.grid[1], tasks_for(sys.maxsize)
+    room = room_of_sums(work.points, work.phases.shape[1], squares, c, k, source.dtype, threads)
+    memory = [empty(shape, source.dtype) for shape in room.memory]
+    target = *work, *_weight(grad_weight)
+    if room.in_pieces:
+        add_up_pieces(*target, source, grad, room.vectors, squares, *memory)
+    else:
+        left, right, patches, sums = memory
+        add_up_weight(
+            *target, source, grad, room.vectors, room.chunk, room.slab, squares, room.share, left, right, sums, patches
+        )
 
 
 def _weight(weight, to_input=False):
@@ -321,27 +275,3 @@ def _weight(weight, to_input=False):
     size = kernel_height * kernel_width
     strides, channels = (c * size, size), (c, k)
     return Weight(weight.reshape(-1), strides[:: -1 if to_input else 1], size, *channels[:: -1 if to_input else 1])
-
-
-def _block(squares, tasks, bytes_of_square, bytes_of_weight, height):
-    """How many squares to multiply at a time, a multiple of the tile's height: their products stay in cache."""
-    share = -(-squares // (tasks * height)) * height
-    fewest = _FEWEST_SQUARES if bytes_of_weight <= 2 * _CACHE else _FEWEST_OF_LARGE
-    return min(share, max(fewest, _L2_BYTES // bytes_of_square // height * height))
-
-
-def _planes(shape, size, dtype):
-    """Room for planes of `size` elements, for all threads together."""
-    return empty((*shape, _plane(size, dtype)), dtype)
-
-
-def _scratch_planes(tasks, planes, size, dtype):
-    """The same for each task."""
-    return scratch(tasks, planes, _plane(size, dtype), dtype=dtype)
-
-
-def _plane(size, dtype):
-    """A vector more between planes keeps the elements at one place of all planes out of the same set of the first-level
-    cache: 30 % of the time of a 64-channel layer.
-    """
-    return size + lanes(dtype)

@@ -15,9 +15,10 @@ from scratchnet.recording import noted
 
 def _spread(g, x_shape, dim, keepdim):
     """The reduced g repeated over the axes it was reduced over."""
+    if keepdim or not g.ndim:
+        return expand(g, x_shape)
     dims = axes("reduction", dim, len(x_shape))
-    kept = tuple(1 if i in dims else n for i, n in enumerate(x_shape))
-    return expand(g if keepdim else reshape(g, kept), x_shape)
+    return expand(reshape(g, tuple(1 if i in dims else n for i, n in enumerate(x_shape))), x_shape)
 
 
 def _kept(array, dim):

@@ -25,6 +25,7 @@ import numpy as np
 from scratchnet import autograd, recording
 from scratchnet.device import device_of, on_host, one_device, to_device
 from scratchnet.errors import in_words, lacks_words
+from scratchnet.ops.silence import silence, speak
 from scratchnet.tensor import Node, Saved, Tensor, get_default_dtype
 
 OPS: dict[str, "Op"] = {}
@@ -145,6 +146,7 @@ class Op:
         self.derived = vjp == "derived"
         self.vjp = None if self.derived else vjp
         self.wants = _wants(self)
+        self._kept = {}  # by needs: see _to_keep
 
     @property
     def differentiable(self) -> bool:
@@ -172,13 +174,15 @@ class Op:
     def _apply(self, values, params) -> tuple[Tensor, tuple]:
         tensors = self._coerce(values)
         arrays = [t.data for t in tensors]
+        warnings = silence()
         try:
-            with np.errstate(all="ignore"):  # inf and NaN are values; detect_anomaly() is there to find them
-                result = self.forward(*arrays, **params)
+            result = self.forward(*arrays, **params)
         except ValueError:
             if self.broadcasts:
                 self._refuse_shapes(arrays)
             raise
+        finally:
+            speak(warnings)
         data, aux = (result[0], result[1:]) if self.aux else (result, ())
         if isinstance(data, np.generic):
             data = np.asarray(data)
@@ -186,7 +190,7 @@ class Op:
         out = Tensor(data, version=tensors[0].version if shares else None)
         if autograd.is_anomaly_enabled():
             _refuse_new_nan(self.name, out, tensors)
-        if self.vjp is not None and autograd.is_grad_enabled() and any(t.node is not None for t in tensors):
+        if self.vjp is not None and any(t.node for t in tensors) and autograd.is_grad_enabled():
             out.node = self._record(tensors, out, aux, params)
         if recording.here.tape is not None or recording.here.watchers:
             recording.report(self, tensors, params, (out, *aux))
@@ -202,12 +206,13 @@ class Op:
     def _bind(self, args, params):
         """Split the arguments into tensors and a full set of plain values."""
         count = 1 if self.variadic else len(self.inputs)
-        if len(args) < count or len(args) - count > len(self.plain):
+        given = args[count:]
+        if len(args) < count or len(given) > len(self.plain):
             raise TypeError(f"{self.name}: expected {self.signature()}, got {len(args)} positional arguments")
         tensors = tuple(args[0]) if self.variadic else args[:count]
-        if not (params or self.required or len(args) > count):
+        if not (given or params or self.required):
             return tensors, self.plain
-        values = {**self.plain, **dict(zip(self.plain, args[count:], strict=False)), **params}
+        values = {**self.plain, **dict(zip(self.plain, given, strict=False)), **params}
         if len(values) != len(self.plain):
             unknown = sorted(set(values) - set(self.plain))
             raise TypeError(f"{self.name}: unknown arguments {unknown}; expected {self.signature()}")
@@ -278,18 +283,29 @@ class Op:
         """A node that keeps what the vector-Jacobian products of the inputs that need one ask for."""
         parents = tuple([t.node for t in tensors])
         node = Node(self, parents, tuple([t.data.shape for t in tensors]), params=params)
-        wanted = self._wanted(tuple([p is not None for p in parents]))
-        if not wanted:
+        needs = tuple([p is not None for p in parents])
+        kept = self._kept.get(needs)
+        if kept is None:
+            kept = self._kept[needs] = self._to_keep(needs)
+        if not kept:
             return node
-        names, exact = self._names(tensors), autograd.is_anomaly_enabled()
+        values, exact = (out, *tensors, *aux), autograd.is_anomaly_enabled()
+        for name, place in kept:
+            value = values[place]
+            tensor = value if isinstance(value, Tensor) else Tensor(value)
+            # the node of "out" is this one: no cycle
+            node.saved[name] = Saved(tensor, None if tensor is out else tensor.node, exact)
+        return node
+
+    def _to_keep(self, needs) -> list[tuple[str, int]]:
+        """What the products of the inputs that need one ask for, and its place among (out, *inputs, *aux).
+
+        In this order: messages do not depend on a set's.
+        """
+        wanted, names = self._wanted(needs), self._names(needs)
         if self.variadic and self.inputs[0] in wanted:
             wanted = wanted | set(names)
-        named = [("out", out), *zip(names, tensors, strict=True), *zip(self.aux, aux, strict=True)]
-        for name, value in named:  # in this order: messages do not depend on a set's
-            if name in wanted:  # the node of "out" is this one: no cycle
-                tensor = value if isinstance(value, Tensor) else Tensor(value)
-                node.saved[name] = Saved(tensor, None if tensor is out else tensor.node, exact)
-        return node
+        return [(name, place) for place, name in enumerate(("out", *names, *self.aux)) if name in wanted]
 
     def _wanted(self, needs) -> set[str]:
         if self.composite is not None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kernels
-from kernels.cpu import cook_toom, winograd
+from kernels.cpu import cook_toom, winograd, winograd_room
 
 CALLS = (kernels.conv2d, kernels.conv2d_input, kernels.conv2d_weight)
 
@@ -28,6 +28,14 @@ def test_matrices_are_exact(outputs, taps):
 def test_more_points_than_there_are_are_refused():
     with pytest.raises(ValueError, match="at most m \\+ r - 1 = 8 points, given m = 6, r = 4"):
         cook_toom.exact_matrices(6, 4)
+
+
+def make_room(monkeypatch, **constants):
+    """Let rooms be found with these constants, and not be remembered."""
+    for name, value in constants.items():
+        monkeypatch.setattr(winograd_room, name, value)
+    for name in ("room_of_pass", "room_of_sums"):
+        monkeypatch.setattr(winograd, name, getattr(winograd_room, name).__wrapped__)
 
 
 def of(kernel, x, w, g):
@@ -93,7 +101,7 @@ def test_weights_too_large_to_be_kept_give_the_same_bits(monkeypatch, shapes, op
     g = rng.standard_normal(kernels.conv2d(x, w, **options).shape, "float32")
     with kernels.use("winograd"):
         kept = [kernel(*of(kernel, x, w, g), **options) for kernel in CALLS]
-        monkeypatch.setattr(winograd, "_L3_BYTES", 0)
+        make_room(monkeypatch, _L3_BYTES=0)
         monkeypatch.setattr(winograd, "multiply_squares", None)
         for threads in (1, 2, 3):
             cases.pretend(monkeypatch, threads)
@@ -108,7 +116,7 @@ def test_large_weights_of_several_phases_are_close(monkeypatch):
     rng, options = np.random.default_rng(0), {"stride": 2, "padding": 1}
     x, w = (rng.standard_normal(shape, "float32") for shape in ((2, 70, 9, 8), (90, 70, 4, 4)))
     g = rng.standard_normal((2, 90, 4, 4), "float32")
-    monkeypatch.setattr(winograd, "_L3_BYTES", 0)
+    make_room(monkeypatch, _L3_BYTES=0)
     monkeypatch.setattr(winograd, "multiply_squares", None)
     check_close(x, w, g, options)
     with kernels.use("winograd"):
@@ -192,7 +200,7 @@ def test_same_bits_for_any_number_of_threads(monkeypatch, size, weight, options,
                 cases.pretend(monkeypatch, threads)
                 results.append(kernel(*of(kernel, x, w, g), **options))
                 cases.check_activation("winograd", x, w, None, 0.2, options)
-            monkeypatch.setattr(winograd, "_SLAB_BYTES", (0, 0))  # the fewest squares at a time
+            make_room(monkeypatch, _SLAB_BYTES=(0, 0))  # the fewest squares at a time
             results.append(kernel(*of(kernel, x, w, g), **options))
             monkeypatch.undo()
             assert all(cases.same_bits(results[0], other) for other in results[1:]), kernel.name

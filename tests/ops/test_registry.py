@@ -97,3 +97,14 @@ def test_declared_kinks_are_kinks(op, kink):
 def test_unknown_arguments_are_refused(op, sample):
     with pytest.raises(TypeError, match="unknown arguments"):
         op(*map(Tensor, sample.arrays), **sample.params, surprise=1)
+
+
+def test_ops_warn_of_nothing_and_leave_numpys_warnings_as_they_were():
+    with np.errstate(all="raise"):
+        assert OPS["log"](Tensor(np.zeros(1))).item() == -np.inf
+        with pytest.raises(FloatingPointError):
+            np.log(np.zeros(1))
+        with pytest.raises(ValueError, match="broadcast"):
+            OPS["add"](Tensor(np.zeros(2)), Tensor(np.zeros(3)))
+        with pytest.raises(FloatingPointError):
+            np.log(np.zeros(1))
