@@ -27,7 +27,7 @@ from numba.core.registry import cpu_target
 from numba.np.ufunc import parallel as parallel_layer
 
 from ..sealed import here
-from .callee import Callee
+from .callee import Callee, Library
 
 target = cpu_target.target_context.codegen().magic_tuple()  # (triple, processor, features): what we compile for
 
@@ -61,7 +61,13 @@ def small(place, other=None):
 
 
 class _Undisturbed(Compiler):
-    """Numba's own, while Python looks for no garbage: to find little took 2 of 30 s of a cold start."""
+    """Numba's own with our `Library`, while Python looks for no garbage: to find little took 2 s of a cold start."""
+
+    def define_pipelines(self):
+        state = self.state
+        state.library = Library(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        return super().define_pipelines()
 
     def compile_extra(self, function):
         collects = gc.isenabled()
