@@ -5,7 +5,7 @@ arguments are arrays, its body is the specification. Implementations register un
 device:
 
     @conv2d.implementation("direct", supports=...)
-    def direct(input, weight, *, stride=1, padding=0, dilation=1, groups=1): ...
+    def direct(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1): ...
 
 The device of a call follows from its arrays. Within the device the policy decides: `with use(...)`
 first, then the environment variable SCRATCHNET_KERNELS as it was at import, then the first
@@ -27,7 +27,6 @@ import numpy as np
 ENVIRONMENT_VARIABLE = "SCRATCHNET_KERNELS"
 REFERENCE = "reference"
 EVERY_KERNEL = "*"
-_ABSENT = object()
 _MOST_CHOICES = 4096  # remembered for one kernel
 
 
@@ -181,7 +180,7 @@ class Kernel:
 
     def _decide(self, args, options, wanted, why):
         try:
-            bound = self.signature.bind_partial(*args, **options)
+            bound = self.signature.bind(*args, **options)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}; wanted {_bare(self.signature)}") from None
         args, options = bound.args, bound.kwargs  # operands that came by name are where `supports` looks for them
@@ -206,9 +205,9 @@ class Kernel:
         """Raise unless arrays are arrays, of one device and one dtype. Returns the device."""
         dtypes, devices = {}, {}
         for position, name, kind, optional in self.arrays:
-            value = args[position] if position < len(args) else options.get(name, _ABSENT)
-            if value is _ABSENT or (value is None and optional):
-                continue  # Python's own TypeError names what is absent
+            value = args[position] if position < len(args) else options.get(name)
+            if value is None and optional:
+                continue
             for label, array in _members(name, value) if kind is Arrays else ((name, value),):
                 devices[label] = _device(self.name, label, array)
                 if array.dtype not in kind.dtypes:

@@ -95,7 +95,7 @@ def grad(
     if not allow_unused:
         _refuse_unreached(inputs, plan[1])
     found = _walk(roots, goals, plan, retain_graph, create_graph)
-    if not allow_unused:
+    if not allow_unused:  # a vector-Jacobian product may have had nothing for one
         _refuse_unreached(inputs, found)
     return tuple(found.get(x.node) for x in inputs)
 
@@ -230,7 +230,10 @@ def _walk(roots, goals: set[Node] | None, plan, retain_graph: bool | None, creat
 
 
 def _plan(roots: Iterable[Node], goals: set[Node] | None) -> tuple[list[Node], set[Node]]:
-    """All nodes behind the roots, oldest first, and those among them that lie on a path to a goal."""
+    """The nodes behind the roots, oldest first, and those among them that lie on a path to a goal.
+
+    Those older than every goal are left out.
+    """
     oldest = min((goal.seq for goal in goals), default=0) if goals is not None else 0
     found: set[Node] = set()
     stack = list(roots)

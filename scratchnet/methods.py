@@ -190,7 +190,7 @@ def retain_grad(self):
     def keep(g):
         tensor = reference()
         if tensor is not None:
-            tensor.grad = g if tensor.grad is None else tensor.grad + g
+            tensor.grad = g.clone() if tensor.grad is None else tensor.grad + g
 
     self.register_hook(keep)
 

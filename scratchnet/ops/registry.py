@@ -12,7 +12,8 @@
 Arguments before the ``/`` are tensors, those after it are plain values. A vector-Jacobian product takes the
 cotangent ``g`` and then, by name, what it needs: an input, ``<input>_shape``, ``out``, an auxiliary result, a
 plain argument, ``shapes`` (of all inputs) or ``needs`` (which inputs want a gradient). Nothing else is kept for the
-backward pass. Vector-Jacobian products are written in ops themselves, so they can be differentiated again.
+backward pass, but for a ``composite``, which takes all inputs. Vector-Jacobian products are written in ops themselves,
+so they can be differentiated again.
 """
 
 import inspect
@@ -246,7 +247,11 @@ class Op:
         floating = floats.pop() if floats else None
         if floating is None and any(isinstance(v, float) for v in values):
             floating = get_default_dtype()
-        return [self._tensor(v, floating, values) for v in self._on_one_device(values)]
+        warnings = silence()  # 1e39 is inf in float32
+        try:
+            return [self._tensor(v, floating, values) for v in self._on_one_device(values)]
+        finally:
+            speak(warnings)
 
     def _on_one_device(self, values) -> list:
         if len({type(v.data if isinstance(v, Tensor) else v) for v in values if hasattr(v, "dtype")}) < 2:
@@ -286,7 +291,9 @@ class Op:
         needs = tuple([p is not None for p in parents])
         kept = self._kept.get(needs)
         if kept is None:
-            kept = self._kept[needs] = self._to_keep(needs)
+            kept = self._to_keep(needs)
+            if not self.variadic:  # there is no end of lists
+                self._kept[needs] = kept
         if not kept:
             return node
         values, exact = (out, *tensors, *aux), autograd.is_anomaly_enabled()
@@ -317,9 +324,11 @@ class Op:
     def backward(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
         """The gradients of the inputs that need one, for the cotangent ``g`` of the result."""
         outer, recording.here.backward_of = recording.here.backward_of, self.name
+        warnings = silence()
         try:
             return self._gradients(node, g, needs)
         finally:
+            speak(warnings)
             recording.here.backward_of = outer
 
     def _gradients(self, node: Node, g: Tensor, needs: tuple[bool, ...]) -> list[Tensor | None]:
@@ -431,7 +440,7 @@ def _is_number(value) -> bool:
 
 
 def _wants(declared: Op) -> dict[str | None, set[str]]:
-    """What each vector-Jacobian product asks for by name; under None, what a joint one (or a composite) does."""
+    """What each vector-Jacobian product asks for by name; under None, what a joint one does."""
     if declared.vjp is None:
         return {}
     functions = declared.vjp if isinstance(declared.vjp, dict) else {None: declared.vjp}
@@ -444,10 +453,9 @@ def _wants(declared: Op) -> dict[str | None, set[str]]:
             raise ValueError(f"op {declared.name!r}: vjp for {x!r}, which is no input")
         if wants[x] - offered:
             raise ValueError(f"op {declared.name!r}: its vjp asks for {sorted(wants[x] - offered)}")
-    for x in declared.inputs:
-        if None not in wants:
-            wants.setdefault(x, set())
-    return wants
+    if None in wants:
+        return wants
+    return {x: set() for x in declared.inputs} | wants
 
 
 def _refuse_new_nan(name: str, out: Tensor, tensors) -> None:

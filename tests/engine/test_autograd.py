@@ -235,6 +235,19 @@ def test_retain_grad_fills_an_inner_gradient():
     assert y.grad.item() == 3.0
 
 
+def test_a_retained_gradient_shares_no_memory_with_the_cotangent():
+    x, g = leaf(1.0, 2.0), sn.tensor(1.0, dtype="float64")
+    y = x * 2.0
+    z = y.sum()
+    y.retain_grad()
+    z.retain_grad()
+    z.backward(g)
+    with sn.no_grad():
+        y.grad[0] = 7.0
+        z.grad.fill_(5.0)
+    assert (y.grad.tolist(), g.item(), x.grad.tolist()) == ([7.0, 1.0], 1.0, [2.0, 2.0])
+
+
 @pytest.mark.parametrize(
     "write",
     [

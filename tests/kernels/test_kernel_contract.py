@@ -104,7 +104,7 @@ ERRORS = [
     (kernels.conv2d, (X.astype(int), W), {}, TypeError, "input must be float32 or float64, given int64"),
     (kernels.conv2d, (X, W.tolist()), {}, TypeError, "weight must be a NumPy or CuPy array, given list"),
     (kernels.conv2d, (X, None), {}, TypeError, "weight must be a NumPy or CuPy array, given NoneType"),
-    (kernels.conv2d, (X,), {}, TypeError, "missing 1 required positional argument: 'weight'"),
+    (kernels.conv2d, (X,), {}, TypeError, "conv2d: missing a required argument: 'weight'; wanted"),
     (kernels.conv2d, (X, W, 2), {}, TypeError, "bias must be a NumPy or CuPy array, given int"),
     (kernels.conv2d, (X, W, None, 2), {}, TypeError, "conv2d: too many positional arguments; wanted"),
     (kernels.conv2d, (X, W, X[0, 0, 0]), {}, ValueError, r"bias must have the shape of output channels \(K,\), \(6,\)"),

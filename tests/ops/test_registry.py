@@ -108,3 +108,21 @@ def test_ops_warn_of_nothing_and_leave_numpys_warnings_as_they_were():
             OPS["add"](Tensor(np.zeros(2)), Tensor(np.zeros(3)))
         with pytest.raises(FloatingPointError):
             np.log(np.zeros(1))
+
+
+def test_neither_numbers_made_tensors_nor_gradients_warn():
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    with np.errstate(all="raise"):
+        y = OPS["clamp"](x, 0, 1e300)
+        assert OPS["add"](y, 1e39).tolist() == [np.inf, np.inf]
+        y.sum().backward()
+        with pytest.raises(FloatingPointError):
+            np.log(np.zeros(1))
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_ops_of_lists_remember_none_of_their_lengths():
+    x = Tensor(np.ones(2), requires_grad=True)
+    for count in range(1, 5):
+        OPS["cat"]([x] * count, 0)
+    assert not OPS["cat"]._kept
