@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from harness import machine
-from kernels.cpu.simd import VECTOR_BYTES
+from kernels.cpu.emitter import VECTOR_BYTES
 
 _CHAINS = 12  # independent sums: enough to hide the latency of a multiply-add, few enough for 16 registers
 

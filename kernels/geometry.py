@@ -164,6 +164,12 @@ class Conv2dGeometry(NamedTuple):
         """(N, K, OH, OW)."""
         return (self.batch, self.out_channels, *self.output_size)
 
+    @property
+    def corner(self):
+        """(rows, columns) of padding before the image."""
+        (top, _), (left, _) = self.padding
+        return top, left
+
 
 class Pool2dGeometry(NamedTuple):
     """All integers of one pooling. Sizes are (h, w); padding is ((top, bottom), (left, right))."""

@@ -3,7 +3,7 @@
 Every pixel of grad_output adds grad_output[n, :, i, j] @ weight[:, c, a, b] to the input pixel (i + a - padding,
 j + b - padding). One matrix product makes these *columns*, (N OH OW, KH KW C); then every input pixel adds up the ones
 that are its own. Without padding a map loses kernel - 1 rows and columns: where 3 x 3 pixels are left of 5 x 5, the
-other ways spend most of their products on the zeros around grad_output.
+other ways spend most of their products on the zeros around grad_output. `narrow.py` does it for a few channels.
 """
 
 from .. import reference
@@ -11,11 +11,11 @@ from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, tasks_for
 from .fork import fork
 from .layout import channels_first, channels_last
+from .matmul import BLAS_LIMIT
 from .memory import empty
 
 # Of grad_output's pixels in the input's: 5 x 5 from 3 x 3 takes half of Winograd's time, 12 x 12 from 8 x 8 1.6 times.
 _LARGEST_SHARE = 0.4
-_FEWEST = 1 << 18
 
 
 def _supports(input_size, weight, grad_output, **options):
@@ -26,8 +26,8 @@ def _supports(input_size, weight, grad_output, **options):
 
 
 def _pays(input_size, weight, grad_output, **options):
-    if weight.size * grad_output.shape[0] < _FEWEST:
-        return f"below {_FEWEST} multiplications a call of another kernel is not worth it"
+    if weight.size * grad_output.shape[0] < BLAS_LIMIT:
+        return f"below {BLAS_LIMIT} multiplications a call of another kernel is not worth it"
     (*_, height, width), (*_, rows, columns) = input_size, grad_output.shape
     share = rows * columns / (height * width)
     return share <= _LARGEST_SHARE or f"grad_output has {share:.2f} times the input's pixels, not {_LARGEST_SHARE}"
@@ -42,8 +42,7 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     grad = channels_last(grad_output)
     columns = reference.matmul(grad.reshape(-1, k), channels_last(weight).reshape(k, -1))
     grad_input = empty((n, height, width, c), weight.dtype)
-    corner = tuple(before for before, _ in geometry.padding)
-    _add_columns(columns.reshape(*grad.shape[:3], *kernel, c), corner, grad_input, tasks_for(n * height))
+    _add_columns(columns.reshape(*grad.shape[:3], *kernel, c), geometry.corner, grad_input, tasks_for(n * height))
     return channels_first(grad_input)
 
 

@@ -50,14 +50,10 @@ def _is_small(*args):
     return True
 
 
-def small(place, other=None):
-    """An `is_small` that looks at the arguments in these places alone: scratch memory is never small.
-
-    A loop over the places would take 4 us more where a kernel has emptied the caches.
-    """
-    if other is None:
-        return lambda *args: args[place].size <= _SMALL
-    return lambda *args: args[place].size <= _SMALL and args[other].size <= _SMALL
+def _are_small(function, first, second):
+    """The same of the arrays of these two names. A loop would take 4 us more where a kernel has emptied the caches."""
+    first, second = map(function.__code__.co_varnames.index, (first, second))
+    return lambda *args: args[first].size <= _SMALL and args[second].size <= _SMALL
 
 
 class _Undisturbed(Compiler):
@@ -84,11 +80,15 @@ def parallel(function):
     return entry(function, parallel=True)
 
 
-def entry(function, is_small=_is_small, parallel=False):
+def entry(function, data=None, is_small=_is_small, parallel=False):
     """An entry point that is cached on disk. It goes parallel by `fork`, if at all.
 
-    `is_small` tells from the arguments whether a call is not worth a second thread.
+    `is_small` tells from the arguments whether a call is not worth a second thread; `data` names two arrays that do,
+    where there is scratch memory too, which is never small. Tuples hold no arrays but constant ones: `binding.py` looks
+    for a kernel's memory among the arguments alone.
     """
+    if data is not None:
+        is_small = _are_small(function, *data)
     with _cache_folder() as cache:
         compiled = numba.njit(
             function, parallel=parallel, error_model="numpy", nogil=True, cache=cache, no_cfunc_wrapper=True,

@@ -20,13 +20,15 @@ import numpy as np
 from .. import reference
 from ..geometry import Conv2dGeometry
 from .compile import entry, portion, serial, tasks_for
+from .copies import copy
 from .elementwise import activate
+from .emitter import VECTOR_BYTES
 from .fork import fork
 from .layout import channels_first, channels_last, flat
 from .matmul import pack
 from .memory import cleared, empty, scratch
 from .patches import Patches, following, gather, patches_of, position
-from .simd import VECTOR_BYTES, copy, panel_layout, product, product_fetching
+from .simd import panel_layout, product, product_fetching
 from .vector import lanes, load, store
 
 _PATCHES_BYTES = 1 << 17  # a block of patches: well inside the second-level cache, with the next one
@@ -257,7 +259,7 @@ def _multiply(
         vectors, a, ai, 1, packed[group].reshape(columns * depth), depth * width, width, depth, starts[group], 0, c, ci,
         size, whole, soon,
     )  # fmt: skip
-    if whole < panels:  # the last panel's registers: results written where they go may not be more than they are
+    if whole < panels:  # of the last panel no more registers than there are channels: behind them lies the next pixel
         product(
             (channels - whole * width) // lanes(c), a, ai, 1, packed[group, whole].reshape(width * depth), 0, width,
             depth, starts[group, whole * width :], 0, c[whole * width :], ci, size, 1,

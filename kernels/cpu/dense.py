@@ -1,7 +1,7 @@
 """A kernel as large as the image: one output pixel, whose patch is the whole image, so three matrix products.
 
-DCGAN makes its first 4 x 4 pixels from a code in this way, and its discriminator a score of the last 4 x 4. The tile of
-`conv.py` would take sixteen phases of one pixel each.
+DCGAN makes its first 4 x 4 pixels from a code in this way, and its discriminator a score of the last 4 x 4. For the
+first `conv.py` would also multiply the fifteen zeros that each of the sixteen pixels sees around the code.
 """
 
 from math import prod
@@ -9,8 +9,7 @@ from math import prod
 from .. import reference
 from ..geometry import Conv2dGeometry
 from .layout import channels_first, channels_last, plain
-
-_FEWEST = 1 << 18
+from .matmul import BLAS_LIMIT
 
 
 def _supports(input, weight, *others, negative_slope=1, **options):
@@ -26,8 +25,8 @@ def _supports(input, weight, *others, negative_slope=1, **options):
 
 def _pays(input, weight, *others, **options):
     (n, *_), weight_size = (getattr(x, "shape", x) for x in (input, weight))
-    few = prod(weight_size) * n < _FEWEST
-    return f"below {_FEWEST} multiplications a call of another kernel is not worth it" if few else True
+    few = prod(weight_size) * n < BLAS_LIMIT
+    return f"below {BLAS_LIMIT} multiplications a call of another kernel is not worth it" if few else True
 
 
 def _rows(array):

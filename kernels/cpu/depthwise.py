@@ -10,16 +10,16 @@ A task owns rows of the output, or a chunk of them whose sums are added in the e
 import math
 
 import numpy as np
-from numba import prange
 
 from .. import reference
 from ..geometry import Conv2dGeometry
-from .compile import parallel, portion, serial, tasks_for
+from .compile import entry, portion, serial, tasks_for
 from .depthwise_tile import PIXELS, UNROLLED, at, correlate, multiply
 from .elementwise import activate
+from .emitter import lanes
+from .fork import fork
 from .layout import channels_first, channels_last, plain
 from .memory import cleared, empty
-from .simd import lanes
 
 _CHUNKS = 16  # partial sums of a weight gradient: few enough to add, enough to share out
 
@@ -126,7 +126,7 @@ def _without_padding(array, channels):
 
 def _windows(geometry):
     """For rows and for columns: (first tap of output 0, from tap to tap, number of taps, from output to output)."""
-    (top, _), (left, _) = geometry.padding
+    top, left = geometry.corner
     return tuple(zip((-top, -left), geometry.dilation, geometry.kernel_size, geometry.stride, strict=True))
 
 
@@ -161,18 +161,22 @@ def _correlate(source, weight, windows, target, origin, stride, bias, negative_s
     _correlate_rows(source, weight, *windows, target, extent, origin, stride, bias, slope, tasks)
 
 
-@parallel
+@entry
 def _correlate_rows(source, weight, rows, columns, target, extent, origin, stride, bias, slope, tasks):
-    for task in prange(tasks):
-        begin, end = portion(source.shape[0] * extent[0], tasks, task)
-        for row in range(begin, end):
-            n, m = divmod(row, extent[0])
-            to = ((n * target.shape[1] + origin[0] + m * stride[0]) * target.shape[2] + origin[1]) * target.shape[3]
-            _correlate_row(source, n, m, weight, rows, columns, target, to, extent[1], stride[1])
-            flat = target.reshape(target.size)
-            if bias.size:
-                _add_bias(flat, to, extent[1], bias)
-            activate(flat, to, extent[1] * target.shape[3], slope)
+    fork(_correlate_share, (source, weight, rows, columns, target, extent, origin, stride, bias, slope), tasks)
+
+
+@serial
+def _correlate_share(source, weight, rows, columns, target, extent, origin, stride, bias, slope, tasks, task):
+    flat = target.reshape(target.size)
+    begin, end = portion(source.shape[0] * extent[0], tasks, task)
+    for row in range(begin, end):
+        n, m = divmod(row, extent[0])
+        to = ((n * target.shape[1] + origin[0] + m * stride[0]) * target.shape[2] + origin[1]) * target.shape[3]
+        _correlate_row(source, n, m, weight, rows, columns, target, to, extent[1], stride[1])
+        if bias.size:
+            _add_bias(flat, to, extent[1], bias)
+        activate(flat, to, extent[1] * target.shape[3], slope)
 
 
 @serial
@@ -202,12 +206,16 @@ def _correlate_row(source, n, m, weight, rows, columns, target, first, extent, s
         )  # fmt: skip
 
 
-@parallel
+@entry
 def _sum_over_pixels(source, grad, rows, columns, partial):
-    for chunk in prange(partial.shape[0]):
-        begin, end = portion(grad.shape[0] * grad.shape[1], partial.shape[0], chunk)
-        for row in range(begin, end):
-            _add_row(source, grad, row, rows, columns, partial[chunk])
+    fork(_add_chunk_of_rows, (source, grad, rows, columns, partial), len(partial))
+
+
+@serial
+def _add_chunk_of_rows(source, grad, rows, columns, partial, chunks, chunk):
+    begin, end = portion(grad.shape[0] * grad.shape[1], chunks, chunk)
+    for row in range(begin, end):
+        _add_row(source, grad, row, rows, columns, partial[chunk])
 
 
 @serial

@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compile import serial
-from .simd import Emitter, _index
+from .emitter import Emitter, index
 
 PIXELS = 8
 _BLOCKS = (3, 1)  # columns of a kernel that are taken at once
@@ -57,7 +57,7 @@ class _Windows:
                 self.uses.setdefault(i + j if adjacent else (i, j), []).append((i, j))
         firsts = [uses[0] for uses in self.uses.values()]
         self.columns = [
-            builder.add(builder.mul(_index(i), pixel_step), builder.mul(_index(j), tap_step)) for i, j in firsts
+            builder.add(builder.mul(index(i), pixel_step), builder.mul(index(j), tap_step)) for i, j in firsts
         ]
         self.offsets = [builder.mul(column, channels) for column in self.columns]
         zeros = cgutils.alloca_once_value(builder, _zero(emit))
@@ -78,7 +78,7 @@ class _Windows:
             at = builder.gep(pointer, [offset])
             if inside is not None:
                 at = builder.select(inside[k], at, self.zeros)
-            yield self.emit.load(at, _index(0), self.emit.lanes), uses
+            yield self.emit.load(at, index(0), self.emit.lanes), uses
 
 
 @intrinsic
@@ -87,7 +87,7 @@ def at(typing_context, array, offset):
 
     def codegen(context, builder, signature, args):
         pointer = Emitter(context, builder, signature, args).address(0, args[1])
-        return builder.ptrtoint(pointer, _index)
+        return builder.ptrtoint(pointer, index)
 
     return types.intp(array, types.intp), codegen
 
@@ -101,15 +101,15 @@ def _zero(emit):
 
 
 def _loop(builder, end, step=1, start=0):
-    start = _index(start) if isinstance(start, int) else start
-    return cgutils.for_range_slice(builder, start, end, _index(step), _index)
+    start = index(start) if isinstance(start, int) else start
+    return cgutils.for_range_slice(builder, start, end, index(step), index)
 
 
 def _blocks(builder, columns):
     """Loops over the columns of a kernel in blocks: yields (columns of a block, the first of them) inside of each."""
-    start = _index(0)
+    start = index(0)
     for taps in _BLOCKS:
-        end = builder.sub(columns, builder.srem(columns, _index(taps)))
+        end = builder.sub(columns, builder.srem(columns, index(taps)))
         with _loop(builder, end, taps, start) as (j, _):
             yield taps, j
         start = end
@@ -117,7 +117,7 @@ def _blocks(builder, columns):
 
 def _vector_start(emit, v, channels):
     """The first channel of the vector at v: the last vector overlaps the one before, if channels do not fill it."""
-    last = emit.builder.sub(channels, _index(emit.lanes))
+    last = emit.builder.sub(channels, index(emit.lanes))
     return emit.builder.select(emit.builder.icmp_signed("<", v, last), v, last)
 
 
@@ -143,13 +143,13 @@ def _make_correlate(adjacent, three):
             emit = Emitter(context, builder, signature, args)
             _, target, target_step, count, source, row_step, column, width, pixel_step, tap_step, weight, *rest = args
             rows, columns, channels, edge = rest
-            pixel_step, tap_step = (_index(1), _index(1)) if adjacent else (pixel_step, tap_step)
+            pixel_step, tap_step = (index(1), index(1)) if adjacent else (pixel_step, tap_step)
             target, source, weight = _pointers(emit, target, source, weight)
             windows = {
                 taps: _Windows(emit, PIXELS, taps, adjacent, pixel_step, tap_step, channels, width) for taps in _BLOCKS
             }
-            to_offsets = [builder.mul(_index(i), target_step) for i in range(PIXELS)]
-            weight_offsets = [builder.mul(_index(j), channels) for j in range(max(_BLOCKS))]
+            to_offsets = [builder.mul(index(i), target_step) for i in range(PIXELS)]
+            weight_offsets = [builder.mul(index(j), channels) for j in range(max(_BLOCKS))]
             weight_row, tap_offset = builder.mul(columns, channels), builder.mul(tap_step, channels)
 
             def add_taps(taps, sums, at, weights, inside):
@@ -169,11 +169,11 @@ def _make_correlate(adjacent, three):
                         for taps, j in _blocks(builder, columns):
                             first = builder.add(column, builder.mul(j, tap_step))
                             add_taps(taps, sums, tap[0], tap[1], windows[taps].inside(first) if edge else None)
-                            tap.move(*(builder.mul(_index(taps), step) for step in (tap_offset, channels)))
+                            tap.move(*(builder.mul(index(taps), step) for step in (tap_offset, channels)))
                     row.move(row_step, weight_row)
                 to = builder.gep(target, [c])
                 for i in range(PIXELS):
-                    with builder.if_then(builder.icmp_signed("<", _index(i), count if edge else _index(PIXELS))):
+                    with builder.if_then(builder.icmp_signed("<", index(i), count if edge else index(PIXELS))):
                         emit.store(sums[i], to, to_offsets[i])
 
             with builder.if_else(edge) as branches:
@@ -212,23 +212,23 @@ def _make_multiply(adjacent, three):
             emit = Emitter(context, builder, signature, args)
             _, target, source, row_step, column, width, pixel_step, tap_step, grad, *sizes, begin, end = args
             rows, columns, channels, count = sizes
-            pixel_step, tap_step = (_index(1), _index(1)) if adjacent else (pixel_step, tap_step)
+            pixel_step, tap_step = (index(1), index(1)) if adjacent else (pixel_step, tap_step)
             target, source, grad = _pointers(emit, target, source, grad)
             windows = {
                 (pixels, taps): _Windows(emit, pixels, taps, adjacent, pixel_step, tap_step, channels, width)
                 for pixels in (1, UNROLLED)
                 for taps in _BLOCKS
             }
-            parts = ((1, _index(0), begin), (UNROLLED, begin, end), (1, end, count))
+            parts = ((1, index(0), begin), (UNROLLED, begin, end), (1, end, count))
             tap_offset = builder.mul(tap_step, channels)
             steps = {
-                pixels: [builder.mul(_index(pixels), size) for size in (builder.mul(pixel_step, channels), channels)]
+                pixels: [builder.mul(index(pixels), size) for size in (builder.mul(pixel_step, channels), channels)]
                 for pixels in (1, UNROLLED)
             }
-            grad_offsets = [builder.mul(_index(i), channels) for i in range(UNROLLED)]
-            rounded = builder.add(channels, _index(emit.lanes - 1))
-            padded = builder.sub(rounded, builder.srem(rounded, _index(emit.lanes)))
-            to_offsets = [builder.mul(_index(j), padded) for j in range(max(_BLOCKS))]
+            grad_offsets = [builder.mul(index(i), channels) for i in range(UNROLLED)]
+            rounded = builder.add(channels, index(emit.lanes - 1))
+            padded = builder.sub(rounded, builder.srem(rounded, index(emit.lanes)))
+            to_offsets = [builder.mul(index(j), padded) for j in range(max(_BLOCKS))]
 
             def add_pixels(taps, to, at, factors, column):
                 sums = _Variables(builder, [_zero(emit)] * (2 * taps))
@@ -258,7 +258,7 @@ def _make_multiply(adjacent, three):
                         tap = _Variables(builder, [row[0], row[1]])
                         for taps, j in _blocks(builder, columns):
                             add_pixels(taps, tap[0], tap[1], factors, builder.add(column, builder.mul(j, tap_step)))
-                            tap.move(*(builder.mul(_index(taps), step) for step in (padded, tap_offset)))
+                            tap.move(*(builder.mul(index(taps), step) for step in (padded, tap_offset)))
                     row.move(builder.mul(columns, padded), row_step)
             return context.get_dummy_value()
 

@@ -5,9 +5,9 @@ import math
 
 from .. import reference
 from .compile import entry, portion, serial, tasks_for
+from .copies import transpose
 from .fork import fork
-from .memory import SMALLEST, empty, over
-from .simd import transpose
+from .memory import SMALLEST, empty, memory_order, over
 
 # Rows turned at a time: with 16, a line of memory, a copy of 128 images took up to twice as long. But each thread shall
 # have some of a single image.
@@ -89,17 +89,10 @@ def _turn_rows(source, target, at_once, tasks, task):
         transpose(sources, place + first, rows, columns, count, targets, place + first * columns, columns)
 
 
-@functools.lru_cache(1 << 10)
-def memory_order(strides):
-    """(axes, the one with the largest steps in memory first, and the permutation that undoes this order)."""
-    order = tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
-    return order, tuple(sorted(range(len(strides)), key=order.__getitem__))
-
-
 def elementwise(core, *inputs, **scalars):
     """Call core(*inputs, *scalars, output) with 1-D arrays, and return the output: all in the first input's order.
 
-    It is an activation's input or output, in the memory order that the layer wants back, whatever a gradient came in.
+    Of a gradient's inputs the first is the activation's input or output, in the memory order that the layer wants back.
     Arrays in another order, or with gaps, are copied first. Scalars take the inputs' dtype.
     """
     order, back = memory_order(inputs[0].strides)

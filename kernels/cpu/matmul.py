@@ -7,12 +7,14 @@ rounding depend on the number of threads.
 
 from .. import reference
 from .compile import entry, portion, serial, tasks_for
+from .copies import copy, transpose
+from .emitter import VECTOR_BYTES, whole_vectors
 from .fork import fork
 from .layout import plain
 from .memory import cleared, empty
-from .simd import VECTOR_BYTES, copy, panel_layout, product, transpose, whole_vectors
+from .simd import panel_layout, product
 
-_BLAS_LIMIT = 1 << 18  # multiply-adds up to which OpenBLAS stays on the calling thread (interface/gemm.c)
+BLAS_LIMIT = 1 << 18  # multiply-adds up to which OpenBLAS stays on the calling thread (interface/gemm.c)
 _ROWS = 24  # of a block of the result, a multiple of every tile's height
 _DEPTH = 512  # terms added at a time: a panel of b stays in the second-level cache
 _KEPT_BYTES = 1 << 19  # of b that stay in the second-level cache while rows of a go by
@@ -23,8 +25,8 @@ _SQUARE = 16  # rows of b: a line of memory is read by one thread
 
 
 def _is_large(a, b, bias=None):
-    small = a.ndim == b.ndim == 2 and a.size * b.shape[1] <= _BLAS_LIMIT
-    return f"up to {_BLAS_LIMIT} multiply-adds BLAS starts faster, and needs one thread" if small else True
+    small = a.ndim == b.ndim == 2 and a.size * b.shape[1] <= BLAS_LIMIT
+    return f"up to {BLAS_LIMIT} multiply-adds BLAS starts faster, and needs one thread" if small else True
 
 
 @reference.matmul.implementation("tile", pays=_is_large)

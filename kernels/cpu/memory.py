@@ -116,7 +116,7 @@ def size_class(count):
 
 
 _pool = Pool()
-block, trim = _pool.block, _pool.trim
+block = _pool.block
 
 
 def empty(shape, dtype):
@@ -143,12 +143,19 @@ def over(*arrays, besides=()):
     return empty(arrays[0].shape, arrays[0].dtype)
 
 
-def in_order_of(array, dtype, empty=empty):
+@functools.lru_cache(1 << 10)
+def memory_order(strides):
+    """(axes, the one with the largest steps in memory first, and the permutation that undoes this order)."""
+    order = tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
+    return order, tuple(sorted(range(len(strides)), key=order.__getitem__))
+
+
+def in_order_of(array, dtype, empty):
     """An uninitialised array with the array's shape and order in memory, without gaps."""
     if array.flags.c_contiguous:
         return empty(array.shape, dtype)
-    axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    return empty(tuple([array.shape[axis] for axis in axes]), dtype).transpose(np.argsort(axes))
+    order, back = memory_order(array.strides)
+    return empty(tuple([array.shape[axis] for axis in order]), dtype).transpose(back)
 
 
 def extent(array):

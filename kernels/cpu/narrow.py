@@ -3,7 +3,8 @@
 Where images have one or three channels, the sums of `conv.py` would fill one lane of a vector register, or three.
 Here the columns of the matrix product are the taps (row, column, channel) of the kernel: each pixel of grad_output
 times the weight is a small square of the input gradient, and the squares are added where they go ("col2im"). An image
-is added up by one thread, in the order of its pixels, so results do not depend on the number of threads.
+is added up by one thread, in the order of its pixels, so results do not depend on the number of threads. Of maps with
+more channels `columns.py` does the same, if they are small: there all products are made first, and threads share rows.
 """
 
 import numpy as np
@@ -47,9 +48,8 @@ def conv2d_input(input_size, weight, grad_output, *, stride=1, padding=0, dilati
     tasks = tasks_for(n)
     products = scratch(tasks, _PIXELS * panels * panel_width, dtype=weight.dtype)
     none = cleared((panels * panel_width,), weight.dtype)
-    corner = tuple(before for before, _ in geometry.padding)
     _add_up(
-        channels_last(grad_output), packed, none, vectors, geometry.kernel_size, geometry.stride, corner,
+        channels_last(grad_output), packed, none, vectors, geometry.kernel_size, geometry.stride, geometry.corner,
         geometry.dilation[0], products, grad_input, tasks,
     )  # fmt: skip
     return channels_first(grad_input)

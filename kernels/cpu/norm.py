@@ -17,10 +17,10 @@ import numpy as np
 from .. import reference
 from ..geometry import same_shapes
 from .compile import entry, inlined, portion, serial, tasks_for
+from .emitter import lanes
 from .fork import fork
 from .layout import channels_first, channels_last, plain
 from .memory import empty, over
-from .simd import lanes
 from .vector import lanes as lanes_of
 from .vector import load, load_one, store, zeros, zeros_one
 
@@ -137,9 +137,10 @@ def _make_column_sums(name, term):
                     v = v + term(load(a, i), load(b, i), load(high, k), load(low, k))
                     i, k = i + width, k + width
                     w = w + term(load(a, i), load(b, i), load(high, k), load(low, k))
-                for total in (t, u, v, w):
-                    store(sums, j, total)
-                    j += width
+                store(sums, j, t)
+                store(sums, j + width, u)
+                store(sums, j + 2 * width, v)
+                store(sums, j + 3 * width, w)
             for row in range(0, length, len(result)):
                 for c in range(len(result)):
                     result[c] += sums[row + c]

@@ -1,7 +1,6 @@
 """Optimiser steps for lists of parameters: elementwise, in place, in one pass over memory and one fork for all."""
 
 import ctypes
-from functools import partial
 
 import numpy as np
 from numba import carray, types
@@ -154,19 +153,28 @@ def _part(row, like, elements, tasks, task):
     return param, grad, a, b, _elements_at(row[4], low, high, like)
 
 
-@partial(entry, is_small=lambda table, numbers, elements, tasks: tasks == 1)
-def _sgd(table, numbers, elements, tasks):
-    fork(_sgd_share, (table, numbers, elements), tasks)
+def _in_shares(step):
+    """Decorator: the entry point f(table, numbers, elements, tasks) that makes the step of all rows, in shares."""
+    name = step.__qualname__
+    step.__qualname__ = f"{name}.step"
+    step = serial(step)
+
+    def share(table, numbers, elements, tasks, task):
+        for i in range(len(table)):
+            step(numbers[i], *_part(table[i], numbers, elements, tasks, task))
+
+    share.__qualname__ = f"{name}.share"
+    share = serial(share)
+
+    def run(table, numbers, elements, tasks):
+        fork(share, (table, numbers, elements), tasks)
+
+    run.__qualname__ = name
+    return entry(run, is_small=lambda table, numbers, elements, tasks: tasks == 1)
 
 
-@serial
-def _sgd_share(table, numbers, elements, tasks, task):
-    for i in range(len(table)):
-        _sgd_elements(numbers[i], *_part(table[i], numbers, elements, tasks, task))
-
-
-@serial
-def _sgd_elements(numbers, param, grad, buffer, _a, _b):
+@_in_shares
+def _sgd(numbers, param, grad, buffer, _a, _b):
     lr, momentum, keep, decay = numbers[0], numbers[1], numbers[2], numbers[3]
     nesterov, first = numbers[4] != 0, numbers[5] != 0
     for i in range(len(param)):
@@ -180,19 +188,8 @@ def _sgd_elements(numbers, param, grad, buffer, _a, _b):
         param[i] -= lr * step
 
 
-@partial(entry, is_small=lambda table, numbers, elements, tasks: tasks == 1)
-def _adam(table, numbers, elements, tasks):
-    fork(_adam_share, (table, numbers, elements), tasks)
-
-
-@serial
-def _adam_share(table, numbers, elements, tasks, task):
-    for i in range(len(table)):
-        _adam_elements(numbers[i], *_part(table[i], numbers, elements, tasks, task))
-
-
-@serial
-def _adam_elements(numbers, param, grad, exp_avg, exp_avg_sq, _):
+@_in_shares
+def _adam(numbers, param, grad, exp_avg, exp_avg_sq, _):
     beta1, rest1, beta2, rest2, shrink, decay = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
     scale, unbias, eps = numbers[6], numbers[7], numbers[8]
     for i in range(len(param)):
@@ -205,19 +202,8 @@ def _adam_elements(numbers, param, grad, exp_avg, exp_avg_sq, _):
         param[i] = value - scale * mean / (np.sqrt(square) * unbias + eps)
 
 
-@partial(entry, is_small=lambda table, numbers, elements, tasks: tasks == 1)
-def _rmsprop(table, numbers, elements, tasks):
-    fork(_rmsprop_share, (table, numbers, elements), tasks)
-
-
-@serial
-def _rmsprop_share(table, numbers, elements, tasks, task):
-    for i in range(len(table)):
-        _rmsprop_elements(numbers[i], *_part(table[i], numbers, elements, tasks, task))
-
-
-@serial
-def _rmsprop_elements(numbers, param, grad, square_avg, buffer, grad_avg):
+@_in_shares
+def _rmsprop(numbers, param, grad, square_avg, buffer, grad_avg):
     lr, alpha, rest, inside, outside, decay = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
     momentum, centered = numbers[6], numbers[7] != 0
     for i in range(len(param)):

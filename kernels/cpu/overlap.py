@@ -17,13 +17,15 @@ from typing import NamedTuple
 
 from .. import reference
 from ..geometry import Conv2dGeometry
-from .compile import entry, portion, serial, small, tasks_for
+from .compile import entry, portion, serial, tasks_for
+from .copies import clear, copy
 from .elementwise import activate
+from .emitter import VECTOR_BYTES
 from .fork import fork
 from .layout import channels_first, channels_last, plain
 from .memory import cleared, empty, scratch
 from .planes import fills_vectors
-from .simd import VECTOR_BYTES, clear, copy, in_panels, panel_layout, product_in_runs
+from .simd import in_panels, panel_layout, product_in_runs
 
 _MOST_CHANNELS = 32  # of a forward pass: with more, the copies are a small part of the work
 _ROWS = 8  # output rows of a band
@@ -121,7 +123,7 @@ def _bands(tasks, geometry, dtype):
     return scratch(tasks, _band_rows(geometry) * width * geometry.in_channels, dtype=dtype)
 
 
-@partial(entry, is_small=small(0, 9))
+@partial(entry, data=("source", "target"))
 def _multiply_bands(source, rows, run, margins, packed, vectors, bias, slope, bands, target, tasks):
     fork(_multiply_task, (source, Window(rows, run, margins), packed, vectors, bias, slope, bands, target), tasks)
 
@@ -147,7 +149,7 @@ def _multiply_task(source, window, packed, vectors, bias, slope, bands, target, 
         activate(flat, (image * height + first) * width * channels, count * width * channels, slope)
 
 
-@partial(entry, is_small=small(0, 4))
+@partial(entry, data=("source", "grad"))
 def _add_bands(source, rows, run, margins, grad, vectors, bands, sums):
     fork(_add_chunk, (source, Window(rows, run, margins), grad, vectors, bands, sums), len(sums))
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .compile import serial
-from .simd import VECTOR_BYTES, clear, copy, copy_whole
+from .copies import clear, copy, copy_whole
+from .emitter import VECTOR_BYTES
 
 
 class Patches(NamedTuple):

@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 from .. import reference
 from ..geometry import Conv2dGeometry
-from .compile import entry, portion, serial, small, tasks_for
+from .compile import entry, portion, serial, tasks_for
+from .copies import clear, copy_every
 from .elementwise import activate
+from .emitter import VECTOR_BYTES
 from .fork import fork
 from .layout import channels_first, channels_last, plain
 from .memory import cleared, empty, scratch
-from .simd import VECTOR_BYTES, clear, copy_every, in_panels, panel_layout, product
+from .simd import in_panels, panel_layout, product
 
 _PLANES_BYTES = 1 << 17  # of the planes of a few rows: a fraction of the second-level cache
 _MOST_CHANNELS, _MOST_TAPS = 3, 32  # taps of all channels together; beyond, runs of patches are as fast to copy
@@ -41,13 +43,12 @@ class Window(NamedTuple):
 def fills_vectors(input, weight, *others, negative_slope=1, **options):
     """Of both kernels: the second argument is an array, or the size of one."""
     geometry = Conv2dGeometry.of(input.shape, getattr(weight, "shape", weight), **options)
-    panels, _, width = panel_layout(geometry.out_channels, input.dtype)
     if geometry.groups != 1:
         return "groups must be 1"
-    if panels * width != geometry.out_channels:
-        return "output channels must fill vectors"
-    sizes = (*geometry.full_input_size, *geometry.full_weight_size, *geometry.full_output_size)
-    return True if all(sizes) else "there is nothing to multiply"
+    if not all((*geometry.full_input_size, *geometry.full_weight_size, *geometry.full_output_size)):
+        return "there is nothing to multiply"
+    panels, _, width = panel_layout(geometry.out_channels, input.dtype)
+    return True if panels * width == geometry.out_channels else "output channels must fill vectors"
 
 
 def _pays(input, weight, *others, negative_slope=1, **options):
@@ -60,7 +61,7 @@ def _pays(input, weight, *others, negative_slope=1, **options):
     return True
 
 
-@reference.conv2d.implementation("narrow", supports=fills_vectors, pays=_pays)
+@reference.conv2d.implementation("planes", supports=fills_vectors, pays=_pays)
 def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1, negative_slope=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -79,7 +80,7 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     return channels_first(output)
 
 
-@reference.conv2d_weight.implementation("narrow", supports=fills_vectors, pays=_pays)
+@reference.conv2d_weight.implementation("planes", supports=fills_vectors, pays=_pays)
 def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilation=1, groups=1):
     geometry = Conv2dGeometry.of(
         input.shape, weight_size, grad_output.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -96,8 +97,7 @@ def conv2d_weight(input, weight_size, grad_output, *, stride=1, padding=0, dilat
 
 
 def _window(geometry):
-    corner = tuple(before for before, _ in geometry.padding)
-    return Window(geometry.kernel_size, geometry.stride, corner, geometry.dilation)
+    return Window(geometry.kernel_size, geometry.stride, geometry.corner, geometry.dilation)
 
 
 def _block(geometry, dtype, rows_of_all):
@@ -109,7 +109,7 @@ def _block(geometry, dtype, rows_of_all):
     return rows, rows * width
 
 
-@partial(entry, is_small=small(0, 12))
+@partial(entry, data=("source", "target"))
 def _multiply_planes(
     source, size, stride, corner, dilation, packed, vectors, bias, rows, planes, step, slope, target, tasks
 ):
@@ -135,7 +135,7 @@ def _multiply_blocks(source, window, packed, vectors, bias, rows, planes, step, 
         activate(flat, at, size * channels, slope)
 
 
-@partial(entry, is_small=small(0, 5))
+@partial(entry, data=("source", "grad"))
 def _add_planes(source, size, stride, corner, dilation, grad, vectors, rows, planes, step, sums):
     window = Window(size, stride, corner, dilation)
     fork(_add_chunk, (source, window, grad, vectors, rows, planes, step, sums), len(sums))

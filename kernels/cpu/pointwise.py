@@ -4,7 +4,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compile import entry, inlined, portion, serial, small
+from .compile import entry, inlined, portion, serial
 from .fork import fork, threads
 from .vector import use_whole_registers
 
@@ -34,7 +34,7 @@ def pointwise(formula):
     def run(*arguments):
         fork(task, (arguments,), threads())
 
-    return _named(name, run, lambda function: entry(function, small(-1)))
+    return _named(name, run, entry)
 
 
 def _named(name, function, compile_):

@@ -9,16 +9,15 @@ function: a call for every row, with its reference counts, took half of the time
 import functools
 
 import numpy as np
-from numba import prange
 
 from .. import reference
 from ..geometry import Pool2dGeometry, integers, same_shapes
 from ..sealed import check
-from .compile import entry, inlined, parallel, portion, serial, tasks_for
+from .compile import entry, inlined, portion, serial, tasks_for
+from .copies import clear
 from .fork import fork
 from .layout import channels_first, channels_last
 from .memory import cleared, empty
-from .simd import clear
 from .vector import (
     choose,
     exceeds,
@@ -336,30 +335,38 @@ def _max_pool_input_slabs(grad, indices, kernel, stride, before, dilation, grad_
         clear(flat_input, (n * height + low + cleared) * width * channels, (high - low - cleared) * width * channels)
 
 
-@parallel
+@entry
 def _gather(source, indices, output, outside):
-    for n in prange(len(source)):
-        plane, channels = source[n].shape
-        for pixel in range(indices.shape[1]):
-            for c in range(channels):
-                index = indices[n, pixel, c]
-                if 0 <= index < plane:
-                    output[n, pixel, c] = source[n, index, c]
-                else:
-                    outside[n] = True
+    fork(_gather_image, (source, indices, output, outside), len(source))
 
 
-@parallel
+@serial
+def _gather_image(source, indices, output, outside, images, n):
+    plane, channels = source[n].shape
+    for pixel in range(indices.shape[1]):
+        for c in range(channels):
+            index = indices[n, pixel, c]
+            if 0 <= index < plane:
+                output[n, pixel, c] = source[n, index, c]
+            else:
+                outside[n] = True
+
+
+@entry
 def _scatter(grad_output, indices, grad_input, outside):
-    for n in prange(len(grad_input)):
-        plane, channels = grad_input[n].shape
-        for pixel in range(indices.shape[1]):
-            for c in range(channels):
-                index = indices[n, pixel, c]
-                if 0 <= index < plane:
-                    grad_input[n, index, c] += grad_output[n, pixel, c]
-                else:
-                    outside[n] = True
+    fork(_scatter_image, (grad_output, indices, grad_input, outside), len(grad_input))
+
+
+@serial
+def _scatter_image(grad_output, indices, grad_input, outside, images, n):
+    plane, channels = grad_input[n].shape
+    for pixel in range(indices.shape[1]):
+        for c in range(channels):
+            index = indices[n, pixel, c]
+            if 0 <= index < plane:
+                grad_input[n, index, c] += grad_output[n, pixel, c]
+            else:
+                outside[n] = True
 
 
 def _make_mean(name, load, zeros):

@@ -1,4 +1,4 @@
-"""One SIMD tile, the heart of every convolution here: a small matrix product held in vector registers.
+"""One SIMD tile, of which all convolutions but the depthwise are made: a matrix product held in vector registers.
 
 LLVM does not keep a block of accumulators in registers for a plain loop nest, so the tile is an intrinsic that writes
 the vector instructions itself. Operands are arrays with element offsets, and their strides are arguments: the same
@@ -7,19 +7,16 @@ tile serves forward, input gradient and weight gradient. Vector width and tile s
 
 import functools
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compile import serial, target
+from .emitter import AVX512, VECTOR_BYTES, Emitter, index, lane, lanes
 from .memory import cleared, empty
 
-_triple, _, _features = target
-_avx512, _avx = (feature in _features.split(",") for feature in ("+avx512f", "+avx"))
-VECTOR_BYTES = 64 if _avx512 else 32 if _avx else 16
-_REGISTERS = 32 if _avx512 or _triple.startswith(("aarch64", "arm64")) else 16
+_REGISTERS = 32 if AVX512 or target[0].startswith(("aarch64", "arm64")) else 16
 _MAX_SUMS = _REGISTERS * 3 // 4  # vectors a tile accumulates; the other registers hold operands
 _MAX_ROWS = 8  # each takes an address register, of which x86 has 16
 _MAX_VECTORS = 4 if _REGISTERS == 32 else 3
@@ -27,18 +24,6 @@ _MAX_VECTORS = 4 if _REGISTERS == 32 else 3
 # 2 AVX2 registers, and not 11 of 3, and take 1.1 times as long; 64 columns in 4 panels of 2 take 0.8 of 3 panels of 3.
 _FACTOR = 0.5
 _LINE = 64  # bytes of a line of cache
-
-_index, _lane = ir.IntType(64), ir.IntType(32)
-
-
-def lanes(dtype):
-    """How many elements of a NumPy dtype a vector register holds."""
-    return VECTOR_BYTES // dtype.itemsize
-
-
-def whole_vectors(count, dtype):
-    """`count` elements rounded up to whole vectors."""
-    return -(-count // lanes(dtype)) * lanes(dtype)
 
 
 def tile_rows(vectors):
@@ -68,188 +53,6 @@ def in_panels(matrix):
     return packed, vectors
 
 
-class Emitter:
-    """Writes vector instructions on the elements of array arguments."""
-
-    def __init__(self, context, builder, signature, args, element=None):
-        self.context, self.builder, self.types, self.args = context, builder, signature.args, args
-        element = element or signature.args[0].dtype
-        self.element, self.bytes = context.get_data_type(element), element.bitwidth // 8
-        self.lanes = VECTOR_BYTES // self.bytes
-
-    def address(self, position, offset):
-        """Pointer to element `offset` of the array argument at `position`."""
-        array = self.context.make_array(self.types[position])(self.context, self.builder, self.args[position])
-        return self.builder.gep(array.data, [offset])
-
-    def at(self, pointer, offset, *steps):
-        """The pointer moved on by `offset` and count * stride for each (count, stride) of `steps`."""
-        for count, stride in steps:
-            offset = self.builder.add(offset, self.builder.mul(_index(count), stride))
-        return self.builder.gep(pointer, [offset])
-
-    def _vector(self, pointer, offset, width):
-        vector = ir.VectorType(self.element, width)
-        return self.builder.bitcast(self.builder.gep(pointer, [offset]), vector.as_pointer())
-
-    def load(self, pointer, offset, width):
-        return self.builder.load(self._vector(pointer, offset, width), align=self.bytes)
-
-    def store(self, value, pointer, offset):
-        self.builder.store(value, self._vector(pointer, offset, value.type.count), align=self.bytes)
-
-    def constant(self, value):
-        return ir.VectorType(self.element, self.lanes)([value] * self.lanes)
-
-    def broadcast(self, pointer):
-        undefined = ir.Constant(ir.VectorType(self.element, self.lanes), ir.Undefined)
-        one = self.builder.insert_element(undefined, self.builder.load(pointer), _lane(0))
-        return self.builder.shuffle_vector(one, undefined, ir.VectorType(_lane, self.lanes)([0] * self.lanes))
-
-    def opaque(self, number):
-        """The same number, of which LLVM does not know where it comes from.
-
-        It unrolls the tile's loop, and would then keep an address for each factor that the body reads: for that x86
-        lacks registers. On an EPYC a tile of one AVX2 register took 1.35 times as long, one of two 1.02 to 1.16.
-        """
-        return self.builder.asm(ir.FunctionType(_index, [_index]), "", "=r,0", [number], side_effect=False)
-
-    def multiply_add(self, a, b, c):
-        name = f"llvm.fmuladd.v{self.lanes}f{8 * self.bytes}"
-        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
-        return self.builder.call(function, [a, b, c])
-
-
-def _make_copy(step):
-    @intrinsic
-    def copy(typing_context, target, t, source, s, count):
-        """target[t + i] = source[s + step * i], i < count: whole vectors, then one half, quarter, ... vector each."""
-        signature = types.void(target, types.intp, source, types.intp, types.intp)
-
-        def codegen(context, builder, signature, args):
-            emit = Emitter(context, builder, signature, args)
-            target, source, count = emit.address(0, args[1]), emit.address(2, args[3]), args[4]
-            width = emit.lanes
-            whole = builder.and_(count, _index(-width))
-            with cgutils.for_range_slice(builder, _index(0), whole, _index(width), _index) as (i, _):
-                emit.store(_load_every(emit, step, source, i, width), target, i)
-            while width > 1:
-                done, width = builder.and_(count, _index(-width)), width // 2
-                with builder.if_then(builder.icmp_signed("!=", builder.and_(count, _index(width)), _index(0))):
-                    emit.store(_load_every(emit, step, source, done, width), target, done)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return copy
-
-
-def _load_every(emit, step, source, i, width):
-    """source[step * (i + j)] for j < width, from `step` loads that do not read beyond the last."""
-    first = emit.builder.mul(_index(step), i)
-    starts = [min(k * width, step * (width - 1) + 1 - width) for k in range(step)]
-    loads = [emit.load(source, emit.builder.add(first, _index(start)), width) for start in starts]
-    vector = loads[0]
-    for start, loaded in zip(starts, loads, strict=True):  # takes from `loaded` what lies in it, from `vector` the rest
-        places = [step * j - start for j in range(width)]
-        places = [width + place if 0 <= place < width else j for j, place in enumerate(places)]
-        vector = emit.builder.shuffle_vector(vector, loaded, ir.VectorType(_lane, width)(places))
-    return vector
-
-
-copy, _copy_second, _copy_third = map(_make_copy, (1, 2, 3))
-
-
-@serial
-def copy_every(target, t, source, s, step, count):
-    """target[t + i] = source[s + step * i] for all i < count."""
-    if step == 1:
-        copy(target, t, source, s, count)
-    elif step == 2:
-        _copy_second(target, t, source, s, count)
-    elif step == 3:
-        _copy_third(target, t, source, s, count)
-    else:
-        for i in range(count):
-            target[np.uint64(t + i)] = source[np.uint64(s + i * step)]
-
-
-@intrinsic
-def copy_whole(typing_context, target, t, source, s, count):
-    """target[t : t + count] = source[s : s + count] in whole vectors: up to lanes - 1 elements more go along."""
-    signature = types.void(target, types.intp, source, types.intp, types.intp)
-
-    def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, signature, args)
-        target, source = emit.address(0, args[1]), emit.address(2, args[3])
-        with cgutils.for_range_slice(builder, _index(0), args[4], _index(emit.lanes), _index) as (i, _):
-            emit.store(emit.load(source, i, emit.lanes), target, i)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
-def clear(typing_context, target, t, count):
-    """target[t : t + count] = 0."""
-    signature = types.void(target, types.intp, types.intp)
-
-    def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, signature, args)
-        cgutils.memset(builder, emit.address(0, args[1]), builder.mul(args[2], _index(emit.bytes)), 0)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
-def turn(typing_context, source, s0, si, target, t0, tj, count):
-    """target[t0 + j tj + i] = source[s0 + i si + j] for all i < lanes, j < count: a square, transposed in registers.
-
-    All lanes x lanes elements of the source are read; count is at most lanes.
-    """
-    signature = types.void(source, *[types.intp] * 2, target, *[types.intp] * 3)
-
-    def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, signature, args)
-        source, target = emit.address(0, args[1]), emit.address(3, args[4])
-        rows = [emit.load(emit.at(source, _index(0), (i, args[2])), _index(0), emit.lanes) for i in range(emit.lanes)]
-        step = 1
-        while step < emit.lanes:  # swaps bit `step` of a row's number with that of an element's
-            for i in (i for i in range(emit.lanes) if not i & step):
-                a, b = rows[i], rows[i | step]
-                low = [j + emit.lanes - step if j & step else j for j in range(emit.lanes)]
-                high = [j + emit.lanes if j & step else j + step for j in range(emit.lanes)]
-                mask = ir.VectorType(_lane, emit.lanes)
-                rows[i], rows[i | step] = (builder.shuffle_vector(a, b, mask(places)) for places in (low, high))
-            step *= 2
-        for j, row in enumerate(rows):
-            with builder.if_then(builder.icmp_signed("<", _index(j), args[6])):
-                emit.store(row, emit.at(target, _index(0), (j, args[5])), _index(0))
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@serial
-def transpose(source, at, step, rows, columns, target, to, width):
-    """target[to + j * width + i] = source[at + i * step + j] for all i < rows, j < columns.
-
-    Squares turn in registers, what is left over goes element by element.
-    """
-    lanes = VECTOR_BYTES // target.itemsize
-    for i in range(0, rows, lanes):
-        for j in range(0, columns, lanes):
-            high, wide = min(lanes, rows - i), min(lanes, columns - j)
-            first, corner = at + i * step + j, to + j * width + i
-            if high == lanes and first + (lanes - 1) * step + lanes <= source.size:
-                turn(source, first, step, target, corner, width, wide)
-            else:
-                for a in range(high):
-                    for b in range(wide):
-                        target[corner + b * width + a] = source[first + a * step + b]
-
-
 def _make_tile(vectors):
     """The intrinsic that accumulates tile_rows(vectors) rows of `vectors` registers."""
     grid = [(i, j) for i in range(tile_rows(vectors)) for j in range(vectors)]
@@ -269,10 +72,10 @@ def _make_tile(vectors):
         def codegen(context, builder, signature, args):
             emit = Emitter(context, builder, signature, args)
             _, a0, ai, at, ar, _, b0, bt, runs, depth, _, s0, si, _, c0, ci, rows = args
-            there = [builder.icmp_signed("<", _index(i), rows) for i in range(tile_rows(vectors))]
+            there = [builder.icmp_signed("<", index(i), rows) for i in range(tile_rows(vectors))]
             vector = ir.VectorType(emit.element, emit.lanes)
             a_rows, b_row = rows_from(emit, 0, a0, ai, there), emit.address(5, b0)
-            columns = [_index(j * emit.lanes) for j in range(vectors)]
+            columns = [index(j * emit.lanes) for j in range(vectors)]
             start_rows = rows_from(emit, 10, s0, si, there)
             first = {(i, j): emit.load(start_rows[i], columns[j], emit.lanes) for i, j in grid}
             entry, run, loop, ran, done = (
@@ -282,19 +85,19 @@ def _make_tile(vectors):
             builder.branch(run)
 
             builder.position_at_end(run)
-            r, a_run, b_run = (builder.phi(_index) for _ in range(3))
+            r, a_run, b_run = (builder.phi(index) for _ in range(3))
             so_far = {ij: builder.phi(vector) for ij in grid}
             builder.branch(loop)
 
             builder.position_at_end(loop)
-            t, a_offset, b_offset = (builder.phi(_index) for _ in range(3))
+            t, a_offset, b_offset = (builder.phi(index) for _ in range(3))
             sums = {ij: builder.phi(vector) for ij in grid}
             b_vectors = [emit.load(builder.gep(b_row, [b_offset]), j, emit.lanes) for j in columns]
             factors = [emit.broadcast(builder.gep(row, [a_offset])) for row in a_rows]
             new = {(i, j): emit.multiply_add(factors[i], b_vectors[j], sums[i, j]) for i, j in grid}
-            t_next, b_next = builder.add(t, _index(1)), builder.add(b_offset, bt)
+            t_next, b_next = builder.add(t, index(1)), builder.add(b_offset, bt)
             a_next = emit.opaque(builder.add(a_offset, at))
-            for counter, begin, after in ((t, _index(0), t_next), (a_offset, a_run, a_next), (b_offset, b_run, b_next)):
+            for counter, begin, after in ((t, index(0), t_next), (a_offset, a_run, a_next), (b_offset, b_run, b_next)):
                 counter.add_incoming(begin, run)
                 counter.add_incoming(after, loop)
             for ij in grid:
@@ -303,13 +106,13 @@ def _make_tile(vectors):
             builder.cbranch(builder.icmp_signed("<", t_next, depth), loop, ran)
 
             builder.position_at_end(ran)
-            for counter, step in ((r, _index(1)), (a_run, ar), (b_run, builder.mul(depth, bt))):
-                counter.add_incoming(_index(0), entry)
+            for counter, step in ((r, index(1)), (a_run, ar), (b_run, builder.mul(depth, bt))):
+                counter.add_incoming(index(0), entry)
                 counter.add_incoming(builder.add(counter, step), ran)
             for ij in grid:
                 so_far[ij].add_incoming(first[ij], entry)
                 so_far[ij].add_incoming(new[ij], ran)
-            builder.cbranch(builder.icmp_signed("<", builder.add(r, _index(1)), runs), run, done)
+            builder.cbranch(builder.icmp_signed("<", builder.add(r, index(1)), runs), run, done)
 
             builder.position_at_end(done)
             c_rows = rows_from(emit, 13, c0, ci, there)
@@ -320,7 +123,7 @@ def _make_tile(vectors):
         def rows_from(emit, position, offset, step, there):
             rows = [emit.address(position, offset)]
             for inside in there[1:]:
-                rows.append(emit.builder.gep(rows[-1], [emit.builder.select(inside, step, _index(0))]))
+                rows.append(emit.builder.gep(rows[-1], [emit.builder.select(inside, step, index(0))]))
             return rows
 
         return signature, codegen
@@ -335,10 +138,10 @@ def _make_fetch(writing):
 
         def codegen(context, builder, signature, args):
             emit, byte = Emitter(context, builder, signature, args), ir.IntType(8).as_pointer()
-            kind = ir.FunctionType(ir.VoidType(), [byte, _lane, _lane, _lane])
+            kind = ir.FunctionType(ir.VoidType(), [byte, lane, lane, lane])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
             place, near, data = builder.bitcast(emit.address(0, args[1]), byte), 2, 1  # to the second-level cache
-            builder.call(function, [place, *map(_lane, (int(writing), near, data))])
+            builder.call(function, [place, *map(lane, (int(writing), near, data))])
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .compile import serial
+from .copies import clear, copy
 from .elementwise import activate
 from .patches import following, position
-from .simd import clear, copy
 from .transform import from_products, outputs_to_products, to_products
 from .vector import lanes
 
@@ -74,11 +74,6 @@ def squares_of(work, images):
 
 
 @serial
-def whole_vectors(count, array):
-    return (count + lanes(array) - 1) // lanes(array) * lanes(array)
-
-
-@serial
 def read_squares(work, f, source, channel, count, first, size, left, square, phase, plane, patch):
     """B^T x B of `size` squares, of `count` channels from `channel` on, zeros up to whole vectors and behind the last.
 
@@ -86,7 +81,8 @@ def read_squares(work, f, source, channel, count, first, size, left, square, pha
     """
     m, n, phases, step = len(work.outputs), points_of(work), work.phases[f], work.step
     _, height, width, channels = source.shape
-    flat, padded, there = source.reshape(source.size), whole_vectors(count, left), min(count, channels - channel)
+    flat, there = source.reshape(source.size), min(count, channels - channel)
+    padded = (count + lanes(left) - 1) // lanes(left) * lanes(left)
     reach = ((n - 1) * step[0], (n - 1) * step[1])
     image, y, x = position(first, work.grid)
     for i in range(size):

@@ -5,7 +5,8 @@ transposed first; then it is transformed, a phase of the stride at a time.
 """
 
 from .compile import serial
-from .simd import clear, copy, transpose
+from .copies import clear, copy, transpose
+from .squares import points_of
 from .transform import taps_from_products, taps_to_products
 
 
@@ -36,7 +37,7 @@ def write_taps(turned, width, weight, start, first, last):
 @serial
 def taps_into_products(work, f, p, turned, size, channels, squares, packed, place, plane, width):
     """packed[place + c * width + xi * plane] = xi of G g G^T, a row of `width`, for c < channels, of one phase."""
-    r, n, offsets = len(work.taps), len(work.outputs) + len(work.taps) - 1, work.offsets[f, p]
+    r, n, offsets = len(work.taps), points_of(work), work.offsets[f, p]
     for c in range(channels):
         for t in range(r * r):
             if offsets[t] < 0:
@@ -51,7 +52,7 @@ def taps_into_products(work, f, p, turned, size, channels, squares, packed, plac
 @serial
 def taps_out_of_products(work, p, sums, place, step, plane, squares, channels, turned, size, width):
     """turned[...] = G^T (...) G of sums, whose rows are `step` apart."""
-    r, n, offsets = len(work.taps), len(work.outputs) + len(work.taps) - 1, work.offsets[0, p]
+    r, n, offsets = len(work.taps), points_of(work), work.offsets[0, p]
     for c in range(channels):
         taps_from_products(
             work.outputs, work.taps, sums, place + c * step, n * plane, plane, squares, 0, r * width, width, width

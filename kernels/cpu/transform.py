@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .cook_toom import matrices
-from .simd import Emitter
+from .emitter import Emitter
 
 _index = ir.IntType(64)
 

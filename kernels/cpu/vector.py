@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
-from .simd import VECTOR_BYTES
+from .emitter import VECTOR_BYTES, broadcast, lane
 
 
 class Vector(types.Type):
@@ -135,18 +135,12 @@ def store_places(typing_context, array, at, vector):
     return types.void(array, types.intp, vector), codegen
 
 
-def _spread(builder, number, vector):
-    empty, first = ir.Constant(vector, ir.Undefined), ir.IntType(32)
-    one = builder.insert_element(empty, number, first(0))
-    return builder.shuffle_vector(one, empty, ir.VectorType(first, vector.count)([0] * vector.count))
-
-
 @intrinsic
 def spread(typing_context, value, vector):
     """The number `value` in every lane of a vector like `vector`."""
 
     def codegen(context, builder, signature, args):
-        return _spread(builder, args[0], _llvm_type(vector))
+        return broadcast(builder, args[0], _llvm_type(vector))
 
     return vector(vector.element, vector), codegen
 
@@ -157,7 +151,7 @@ def spread_place(typing_context, place, vector):
     result = Vector(types.int32, vector.lanes)
 
     def codegen(context, builder, signature, args):
-        return _spread(builder, builder.trunc(args[0], ir.IntType(32)), _llvm_type(result))
+        return broadcast(builder, builder.trunc(args[0], lane), _llvm_type(result))
 
     return result(types.int64, vector), codegen
 
@@ -191,10 +185,10 @@ def _make_reduction(join):
         def codegen(context, builder, signature, args):
             (rest,) = args
             while rest.type.count > 1:
-                half, lane = rest.type.count // 2, ir.IntType(32)
+                half = rest.type.count // 2
                 first, second = (ir.VectorType(lane, half)(list(range(k, k + half))) for k in (0, half))
                 rest = join(builder, *(builder.shuffle_vector(rest, rest, part) for part in (first, second)))
-            return builder.extract_element(rest, ir.IntType(32)(0))
+            return builder.extract_element(rest, lane(0))
 
         return vector.element(vector), codegen
 

@@ -26,9 +26,9 @@ from .. import reference
 from ..geometry import Conv2dGeometry
 from .cache import second_level_cache
 from .compile import tasks_for
+from .emitter import lanes, whole_vectors
 from .layout import channels_first, channels_last, plain
 from .memory import empty
-from .simd import lanes, whole_vectors
 from .squares import Pass, Weight
 from .winograd_forward import multiply_panels, multiply_squares
 from .winograd_room import FEWEST_SQUARES, room_of_pass, room_of_sums

@@ -8,8 +8,9 @@ channels: `multiply_squares`. Of a larger one a panel is transformed, used, and 
 import numpy as np
 
 from .compile import entry, portion, serial
+from .emitter import VECTOR_BYTES
 from .fork import fork
-from .simd import VECTOR_BYTES, product, tile_height
+from .simd import product, tile_height
 from .squares import Pass, Weight, points_of, read_squares, squares_of, write_squares
 from .taps import read_taps, taps_into_products
 

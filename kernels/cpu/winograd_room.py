@@ -8,8 +8,9 @@ import functools
 from typing import NamedTuple
 
 from .cache import second_level_cache
+from .emitter import lanes, whole_vectors
 from .memory import per_task
-from .simd import lanes, panel_layout, tile_rows, whole_vectors
+from .simd import panel_layout, tile_rows
 from .winograd_forward import PASSING
 from .winograd_weight import UNPACKED_TOGETHER
 

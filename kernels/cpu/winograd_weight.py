@@ -11,8 +11,9 @@ thread has chunks of squares to itself, and what it adds up meets the others' su
 import numpy as np
 
 from .compile import entry, portion, serial
+from .emitter import VECTOR_BYTES
 from .fork import fork
-from .simd import VECTOR_BYTES, product
+from .simd import product
 from .squares import Pass, Weight, points_of, read_outputs, read_squares
 from .taps import taps_out_of_products, write_taps
 from .winograd_forward import PASSING
@@ -101,13 +102,13 @@ def _unpack_channels(work, weight, share, sums, vectors, tasks, task):
     for first in range(begin * UNPACKED_TOGETHER, end * UNPACKED_TOGETHER, UNPACKED_TOGETHER):
         last = min(first + UNPACKED_TOGETHER, weight.channels_from)
         part, row = divmod(first, share)
+        corner, step = part * products * plane + row * columns, share * columns
         for p in range(phases):
-            at = part * products * plane + (p * share + row) * columns
             for xi in range(products):
-                _add_runs(flat, at + xi * plane, (last - first) * columns, flat.size // chunks)
+                _add_runs(flat, corner + p * step + xi * plane, (last - first) * columns, flat.size // chunks)
         for start in range(0, columns, width):
             for p in range(phases):
-                place = part * products * plane + (p * share + row) * columns + start
+                place = corner + p * step + start
                 taps_out_of_products(
                     work, p, flat, place, columns, plane, squares, last - first, turned, size, width
                 )  # fmt: skip

@@ -26,7 +26,7 @@ _LOOK = 32  # words after which it is asked whether any are missing still
 def clear_sums_of_zeros(grad_weight, source, grad, geometry):
     """Set to 0 what has no term other than 0. source (N, H, W, C), grad (N, OH, OW, K), grad_weight (K, C, KH, KW)."""
     (n, height, width, k), (_, c, kernel_height, kernel_width) = grad.shape, grad_weight.shape
-    (top, _), (left, _) = geometry.padding
+    top, left = geometry.corner
     down, right = geometry.stride
     rows = -(-height // min(height, max(1, _BITS // n)))  # of a band
     bands = -(-height // rows)
@@ -44,12 +44,12 @@ def _clear(grad_weight, source, grad, bands, stride, corner, inputs, grads, sett
     (words, rows, _, channels), height, kernel_height = inputs.shape, grads.shape[1], grad_weight.shape[2]
     step, middle = height * stride[0], height // 2
     fork(_note_rows, (source, bands, step, corner, inputs, middle * stride[0], kernel_height), kernel_height)
-    fork(_note_rows, (grad, bands, height, (0, 0), grads, middle, 1), 1)
+    _note_rows(grad, bands, height, (0, 0), grads, middle, 1, 1, 0)
     fork(_meet, (grad_weight, inputs, grads, stride, dead, settled, False, 1, middle, middle + 1), tasks)
     if not settled.all():
         fork(_note_rows, (source, bands, step, corner, inputs, 0, rows), words * rows)
         fork(_note_rows, (grad, bands, height, (0, 0), grads, 0, height), words * height)
-        fork(_find_dead, (inputs.reshape(inputs.size // channels, channels), dead), 1)
+        _find_dead(inputs.reshape(inputs.size // channels, channels), dead)
         fork(_meet, (grad_weight, inputs, grads, stride, dead, settled, True, words, 0, height), tasks)
 
 
@@ -76,14 +76,17 @@ def _note_rows(images, bands, step, corner, bits, first, count, tasks, task):
 
 @inlined
 def _note(words, to, values, at, count, bit):
-    """Unsigned places: of signed ones Numba asks whether they count from the end, and the loop takes 5 times longer."""
+    """Set `bit` in the words of values other than 0.
+
+    Unsigned places: of signed ones Numba asks whether they count from the end, and the loop takes 5 times longer.
+    """
     one = np.uint32(1) << np.uint32(bit)
     for i in range(count):
         words[np.uint64(to + i)] |= one if values[np.uint64(at + i)] != 0 else np.uint32(0)
 
 
 @serial
-def _find_dead(words, dead, tasks, task):
+def _find_dead(words, dead):
     """dead[w, c], which is 0, becomes 1 for every column w of the kernel, where no word of c has a bit."""
     seen = dead[0]
     for row in range(len(words)):

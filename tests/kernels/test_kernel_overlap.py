@@ -51,7 +51,7 @@ def test_same_bits_for_any_number_of_threads(monkeypatch, batch):
     assert all(cases.same_bits(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
-@pytest.mark.parametrize("implementation", ["overlap", "narrow"])
+@pytest.mark.parametrize("implementation", ["overlap", "planes"])
 def test_small_calls_stay_on_one_thread(monkeypatch, implementation):
     """Though their scratch memory, with room between threads, is not small."""
     x, w, g = np.ones((1, 3, 8, 8), "f"), np.ones((16, 3, 3, 3), "f"), np.ones((1, 16, 6, 6), "f")

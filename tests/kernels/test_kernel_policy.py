@@ -259,7 +259,7 @@ print(sums)
 
 
 def test_what_compiled_code_calls_is_not_for_python():
-    from kernels.cpu.simd import transpose
+    from kernels.cpu.copies import transpose
 
     with pytest.raises(TypeError, match="transpose is called from compiled code only"):
         transpose(1, 2)

@@ -215,7 +215,7 @@ def chosen(x, w, **options):
 def test_large_layers_take_it_and_small_ones_do_not():
     assert chosen((32, 64, 32, 32), (64, 64, 3, 3), padding=1) == "winograd"
     assert chosen((32, 64, 32, 32), (128, 64, 4, 4), stride=2, padding=1) == "winograd"
-    assert chosen((32, 1, 28, 28), (32, 1, 3, 3)) == "narrow"
+    assert chosen((32, 1, 28, 28), (32, 1, 3, 3)) == "planes"
     assert chosen((1, 1, 5, 5), (4, 1, 3, 3)) == "direct"
     double = kernels.explain(kernels.conv2d, np.empty((32, 64, 32, 32)), np.empty((64, 64, 3, 3)))
     assert double.implementation == "direct"

@@ -30,9 +30,10 @@ def conv2d(input, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=
     )
     n, k, height, width = geometry.full_output_size
     output = np.empty((n, height, width, k), input.dtype)
-    corner = tuple(before for before, _ in geometry.padding)
     if output.size:
-        _rows(channels_last(input), _panels(weight, groups), output, corner, geometry.stride, geometry.dilation)
+        _rows(
+            channels_last(input), _panels(weight, groups), output, geometry.corner, geometry.stride, geometry.dilation
+        )  # fmt: skip
     return reference.add_bias_and_activate(channels_first(output), bias, geometry, negative_slope)
 
 
