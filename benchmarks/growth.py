@@ -1,5 +1,7 @@
 """Does time grow in proportion to the batch, and does a second thread halve it? The CNN's step and one convolution.
 
+PyTorch's step stands beside ours: where cores share caches, memory or a host, two do less than twice as much.
+
 python benchmarks/growth.py
 """
 
@@ -7,6 +9,7 @@ import argparse
 
 import numba
 import numpy as np
+import torch
 
 import kernels
 from harness import machine, medians
@@ -24,15 +27,17 @@ def convolution(batch_size):
 WORK = {
     "CNN step": lambda n: cnn("scratchnet", n),
     "CNN step, captured": lambda n: cnn("captured", n),
+    "CNN step, PyTorch": lambda n: cnn("torch", n),
     "conv 64-64 3x3 at 32": convolution,
 }
 
 
 def on_threads(threads, function):
-    """The function, run on so many of Numba's threads."""
+    """The function, run on so many threads."""
 
     def run():
         numba.set_num_threads(threads)
+        torch.set_num_threads(threads)
         return function()
 
     return run

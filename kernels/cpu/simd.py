@@ -53,9 +53,32 @@ def in_panels(matrix):
     return packed, vectors
 
 
+def _repeat(builder, times, values, body):
+    """The values after values = body(*values) has been done `times` times, at least once."""
+    before, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    count, *now = [builder.phi(value.type) for value in (times, *values)]
+    after = body(*now)
+    next_count = builder.add(count, index(1))
+    for phi, first, next_one in zip((count, *now), (index(0), *values), (next_count, *after), strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(next_one, builder.block)
+    builder.cbranch(builder.icmp_signed("<", next_count, times), loop, done)
+    builder.position_at_end(done)
+    return after
+
+
+def _rows_from(emit, position, offset, step, there):
+    """Pointers to rows `step` apart of an array argument: where a row is not there, to the one before it again."""
+    rows = [emit.address(position, offset)]
+    for inside in there[1:]:
+        rows.append(emit.builder.gep(rows[-1], [emit.builder.select(inside, step, index(0))]))
+    return rows
+
+
 def _make_tile(vectors):
     """The intrinsic that accumulates tile_rows(vectors) rows of `vectors` registers."""
-    grid = [(i, j) for i in range(tile_rows(vectors)) for j in range(vectors)]
 
     @intrinsic
     def tile(typing_context, a, a0, ai, at, ar, b, b0, bt, runs, depth, start, s0, si, c, c0, ci, rows):
@@ -73,58 +96,26 @@ def _make_tile(vectors):
             emit = Emitter(context, builder, signature, args)
             _, a0, ai, at, ar, _, b0, bt, runs, depth, _, s0, si, _, c0, ci, rows = args
             there = [builder.icmp_signed("<", index(i), rows) for i in range(tile_rows(vectors))]
-            vector = ir.VectorType(emit.element, emit.lanes)
-            a_rows, b_row = rows_from(emit, 0, a0, ai, there), emit.address(5, b0)
             columns = [index(j * emit.lanes) for j in range(vectors)]
-            start_rows = rows_from(emit, 10, s0, si, there)
-            first = {(i, j): emit.load(start_rows[i], columns[j], emit.lanes) for i, j in grid}
-            entry, run, loop, ran, done = (
-                builder.block,
-                *map(builder.append_basic_block, ("run", "loop", "ran", "done")),
-            )
-            builder.branch(run)
+            a_rows, b_row = _rows_from(emit, 0, a0, ai, there), emit.address(5, b0)
+            sums = [emit.load(row, j, emit.lanes) for row in _rows_from(emit, 10, s0, si, there) for j in columns]
 
-            builder.position_at_end(run)
-            r, a_run, b_run = (builder.phi(index) for _ in range(3))
-            so_far = {ij: builder.phi(vector) for ij in grid}
-            builder.branch(loop)
+            def one_step(a_offset, b_offset, *sums):
+                b_vectors = [emit.load(builder.gep(b_row, [b_offset]), j, emit.lanes) for j in columns]
+                factors = [emit.broadcast(builder.gep(row, [a_offset])) for row in a_rows]
+                pairs = [(factor, vector) for factor in factors for vector in b_vectors]
+                sums = [emit.multiply_add(*pair, so_far) for pair, so_far in zip(pairs, sums, strict=True)]
+                return emit.opaque(builder.add(a_offset, at)), builder.add(b_offset, bt), *sums
 
-            builder.position_at_end(loop)
-            t, a_offset, b_offset = (builder.phi(index) for _ in range(3))
-            sums = {ij: builder.phi(vector) for ij in grid}
-            b_vectors = [emit.load(builder.gep(b_row, [b_offset]), j, emit.lanes) for j in columns]
-            factors = [emit.broadcast(builder.gep(row, [a_offset])) for row in a_rows]
-            new = {(i, j): emit.multiply_add(factors[i], b_vectors[j], sums[i, j]) for i, j in grid}
-            t_next, b_next = builder.add(t, index(1)), builder.add(b_offset, bt)
-            a_next = emit.opaque(builder.add(a_offset, at))
-            for counter, begin, after in ((t, index(0), t_next), (a_offset, a_run, a_next), (b_offset, b_run, b_next)):
-                counter.add_incoming(begin, run)
-                counter.add_incoming(after, loop)
-            for ij in grid:
-                sums[ij].add_incoming(so_far[ij], run)
-                sums[ij].add_incoming(new[ij], loop)
-            builder.cbranch(builder.icmp_signed("<", t_next, depth), loop, ran)
+            def one_run(a_run, b_run, *sums):
+                _, _, *sums = _repeat(builder, depth, (a_run, b_run, *sums), one_step)
+                return builder.add(a_run, ar), builder.add(b_run, builder.mul(depth, bt)), *sums
 
-            builder.position_at_end(ran)
-            for counter, step in ((r, index(1)), (a_run, ar), (b_run, builder.mul(depth, bt))):
-                counter.add_incoming(index(0), entry)
-                counter.add_incoming(builder.add(counter, step), ran)
-            for ij in grid:
-                so_far[ij].add_incoming(first[ij], entry)
-                so_far[ij].add_incoming(new[ij], ran)
-            builder.cbranch(builder.icmp_signed("<", builder.add(r, index(1)), runs), run, done)
-
-            builder.position_at_end(done)
-            c_rows = rows_from(emit, 13, c0, ci, there)
-            for i, j in grid:
-                emit.store(new[i, j], c_rows[i], columns[j])
+            _, _, *sums = _repeat(builder, runs, (index(0), index(0), *sums), one_run)
+            c_rows = _rows_from(emit, 13, c0, ci, there)
+            for (row, column), total in zip(((row, j) for row in c_rows for j in columns), sums, strict=True):
+                emit.store(total, row, column)
             return context.get_dummy_value()
-
-        def rows_from(emit, position, offset, step, there):
-            rows = [emit.address(position, offset)]
-            for inside in there[1:]:
-                rows.append(emit.builder.gep(rows[-1], [emit.builder.select(inside, step, index(0))]))
-            return rows
 
         return signature, codegen
 
