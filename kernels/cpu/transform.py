@@ -5,15 +5,12 @@ times as long. So an intrinsic writes the instructions, one straight line for ea
 """
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .cook_toom import matrices
-from .emitter import Emitter
-
-_index = ir.IntType(64)
+from .emitter import Emitter, index
 
 
 def _make_transform(name, matrix_of):
@@ -32,15 +29,22 @@ def _make_transform(name, matrix_of):
             emit = Emitter(context, builder, signature, args, element=signature.args[2].dtype)
             _, _, _, s0, si, sj, _, t0, ti, tj, count = args
             rows, columns = matrix.shape
-            corner, target = emit.address(2, s0), emit.address(6, t0)
-            with cgutils.for_range_slice(builder, _index(0), count, _index(emit.lanes), _index) as (c, _):
-                half = []
-                for j in range(columns):
-                    places = [emit.at(corner, c, (i, si), (j, sj)) for i in range(columns)]
-                    half.append(_combine(emit, matrix, [emit.load(p, _index(0), emit.lanes) for p in places]))
+            source, target = emit.address(2, s0), emit.address(6, t0)
+            # n pointers to read by, and n to write by, move along together: of n^2 most would wait in memory between two
+            # uses. Layers take 0.95 to 1.0 of the time so
+            sources = [emit.at(source, index(0), (i, si)) for i in range(columns)]
+            targets = [emit.at(target, index(0), (j, tj)) for j in range(rows)]
+            with cgutils.for_range_slice(builder, index(0), count, index(emit.lanes), index) as (c, _):
+                half, at = [], c
+                for _ in range(columns):
+                    half.append(_combine(emit, matrix, [emit.load(place, at, emit.lanes) for place in sources]))
+                    at = emit.opaque(builder.add(at, sj))
+                at = c
                 for i in range(rows):
-                    for j, value in enumerate(_combine(emit, matrix, [column[i] for column in half])):
-                        emit.store(value, emit.at(target, c, (i, ti), (j, tj)), _index(0))
+                    values = _combine(emit, matrix, [column[i] for column in half])
+                    for place, value in zip(targets, values, strict=True):
+                        emit.store(value, place, at)
+                    at = emit.opaque(builder.add(at, ti))
             return context.get_dummy_value()
 
         return signature, codegen
