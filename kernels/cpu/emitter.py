@@ -69,7 +69,8 @@ class Emitter:
         """The same number, of which LLVM does not know where it comes from.
 
         It would keep an address for each place that a loop's body reads, and unroll a short body for more of them: for
-        that x86 lacks registers. On an EPYC a tile of one AVX2 register took 1.35 times as long, one of two 1.02 to 1.16.
+        that x86 lacks registers. On an EPYC a tile of one AVX2 register took 1.35 times as long, one of two 1.02 to
+        1.16.
         """
         return self.builder.asm(ir.FunctionType(index, [index]), "", "=r,0", [number], side_effect=False)
 

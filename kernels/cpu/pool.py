@@ -430,6 +430,7 @@ def _avg_pool_input(grad, divisor, kernel, stride, before, dilation, grad_input,
 
 @serial
 def _avg_pool_input_slabs(grad, divisor, kernel, stride, before, dilation, grad_input, tasks, task):
+    """As `_max_pool_input_slabs`. One function made for both takes up to 1.1 times as long here."""
     _, height, width, channels = grad_input.shape
     flat, flat_input, row_step = grad.reshape(grad.size), grad_input.reshape(grad_input.size), width * channels
     whole, rest = _whole_and_rest(channels, lanes(flat))
