@@ -30,8 +30,8 @@ def _make_transform(name, matrix_of):
             _, _, _, s0, si, sj, _, t0, ti, tj, count = args
             rows, columns = matrix.shape
             source, target = emit.address(2, s0), emit.address(6, t0)
-            # The places are those of 2 n pointers, which move along. Of 2 n^2 most would wait in memory between two uses,
-            # and layers take up to 1.05 times as long.
+            # The places are those of 2 n pointers that move along. Of 2 n^2 most would wait in memory between two uses:
+            # layers take up to 1.05 times as long.
             sources = [emit.at(source, index(0), (i, si)) for i in range(columns)]
             targets = [emit.at(target, index(0), (j, tj)) for j in range(rows)]
             with cgutils.for_range_slice(builder, index(0), count, index(emit.lanes), index) as (c, _):
