@@ -1,7 +1,7 @@
 """Run the kernels' tests as if on other processors, and with every index checked. By night, from the project's folder:
 
     python -m tests.processors                                     # all of them, some minutes each
-    python -m tests.processors bounds avx2 -- -k winograd       # some, with arguments for pytest
+    python -m tests.processors bounds avx2 -- -k winograd          # some, with arguments for pytest
 
 Each run compiles in a cache folder of its own: what the compiler is told here is no part of a cached function's name.
 What an intrinsic reads and writes is not checked, only indices in Python's form are. The exit code is 1 if a run fails.
@@ -22,12 +22,15 @@ RUNS = {
 
 
 def main() -> int:
-    names, _, options = " ".join(sys.argv[1:]).partition("--")
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    names, options = sys.argv[1:end] or list(RUNS), sys.argv[end + 1 :]
+    if not RUNS.keys() >= set(names):
+        sys.exit(f"runs must be among {', '.join(RUNS)}, given {', '.join(names)}")
     failed = []
-    for name in names.split() or RUNS:
+    for name in names:
         with tempfile.TemporaryDirectory() as cache:
             print(f"{name}: {RUNS[name]}", flush=True)
-            command = [sys.executable, "-m", "pytest", "-q", "tests/kernels", *options.split()]
+            command = [sys.executable, "-m", "pytest", "-q", "tests/kernels", *options]
             if subprocess.run(command, env={**os.environ, **RUNS[name], "NUMBA_CACHE_DIR": cache}).returncode:
                 failed.append(name)
     print(f"failed: {', '.join(failed)}" if failed else "all passed")
